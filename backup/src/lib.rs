@@ -1,0 +1,1 @@
+//! Backup repository, manifests, retention and restore for lightning_db.

@@ -1,0 +1,3 @@
+//! Command line of lightning_db.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Keys, authenticated encryption, key derivation and key providers of lightning_db.

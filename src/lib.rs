@@ -1,0 +1,1 @@
+//! An embedded key-value database that keeps data secret, whole and recoverable.

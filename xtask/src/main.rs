@@ -1,0 +1,3 @@
+//! Checks and tests of lightning_db, one command each.
+
+fn main() {}
