@@ -1,1 +1,8 @@
 //! Files, segments, pages, the write-ahead log and the manifest of lightning_db.
+
+pub mod bytes;
+mod error;
+mod ids;
+
+pub use error::{Result, StorageError};
+pub use ids::{FrameNumber, Generation, Incarnation, Salt, SegmentId, SequenceNumber};
