@@ -3,6 +3,7 @@
 pub mod bytes;
 mod error;
 mod ids;
+pub mod pointer;
 
 pub use error::{Result, StorageError};
 pub use ids::{FrameNumber, Generation, Incarnation, Salt, SegmentId, SequenceNumber};
