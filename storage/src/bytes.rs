@@ -191,7 +191,16 @@ mod tests {
     #[test]
     fn fields_come_back_as_they_went_in() {
         let mut writer = ByteWriter::new();
-        writer.u8(7).u32(u32::MAX).u64(u64::MAX).i64(-5).varint(0).varint(300).varint(u64::MAX).bytes(b"abc").raw(b"z");
+        writer
+            .u8(7)
+            .u32(u32::MAX)
+            .u64(u64::MAX)
+            .i64(-5)
+            .varint(0)
+            .varint(300)
+            .varint(u64::MAX)
+            .bytes(b"abc")
+            .raw(b"z");
         let mut reader = ByteReader::new(writer.as_slice());
         assert_eq!(reader.u8("a"), Ok(7));
         assert_eq!(reader.u32("b"), Ok(u32::MAX));
