@@ -1,9 +1,11 @@
 //! Files, segments, pages, the write-ahead log and the manifest of lightning_db.
 
 pub mod bytes;
+pub mod clock;
 mod error;
 mod ids;
 pub mod pointer;
+pub mod vfs;
 
 pub use error::{Result, StorageError};
 pub use ids::{FrameNumber, Generation, Incarnation, Salt, SegmentId, SequenceNumber};
