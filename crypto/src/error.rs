@@ -1,0 +1,116 @@
+//! The errors of this crate.
+
+use std::{io, path::PathBuf};
+
+use crate::{EpochId, SlotId};
+
+/// What can go wrong with keys and sealed data.
+///
+/// No text of an error ever carries key material, a passphrase, or plaintext.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum CryptoError {
+    /// The configured key is not the one that was used. Nothing is damaged.
+    #[error("wrong key: {what}")]
+    WrongKey {
+        /// What the key was tried on, and which kinds of key would be taken.
+        what: String,
+    },
+    /// The database is encrypted and no key was configured.
+    #[error(
+        "this database is encrypted and no key is configured: configure the key that it was created with"
+    )]
+    KeyRequired,
+    /// A key is configured, but the database is not encrypted. It may have been replaced.
+    #[error(
+        "a key is configured, but this database is not encrypted: make sure that it is the one you mean, and if so open it without a key"
+    )]
+    NotEncrypted,
+    /// Sealed data did not open: it was changed, moved, or belongs elsewhere. Whoever knows the
+    /// file and the offset adds them.
+    #[error("sealed data does not open: it was changed, or it does not belong here")]
+    OpenFailed,
+    /// A key source gave something that is no key.
+    #[error("no usable key from {source_name}: {reason}")]
+    InvalidKey {
+        /// Where the key was to come from, as a key URI without its secret part.
+        source_name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A key provider failed, which says nothing about the key or the database.
+    #[error("key provider {name} failed: {reason}")]
+    Provider {
+        /// The provider, for example the external command.
+        name: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Stored bytes are damaged, or carry values outside of their limits.
+    #[error("the {what} is damaged: {reason}")]
+    Malformed {
+        /// Which structure.
+        what: &'static str,
+        /// Which part of it, and how it is wrong.
+        reason: String,
+    },
+    /// The data was written by a later version of this program.
+    #[error(
+        "format version {found} is newer than {supported}, the newest that this program reads: use a newer program"
+    )]
+    UnsupportedVersion {
+        /// The version that the data names.
+        found: u32,
+        /// The newest version that this program reads.
+        supported: u32,
+    },
+    /// The data uses features that this program does not know.
+    #[error(
+        "the data uses features that this program does not know (bits {0:#x}): use a newer program"
+    )]
+    UnsupportedFeatures(u32),
+    /// The source of random bytes failed.
+    #[error("no random bytes: {0}")]
+    Entropy(String),
+    /// No key slot has this number.
+    #[error("there is no key slot {0}: list the slots to see which there are")]
+    SlotNotFound(SlotId),
+    /// Without its last slot, nobody could ever open the database again.
+    #[error(
+        "this is the last key slot, and without it nobody could open the database: add another first"
+    )]
+    LastSlot,
+    /// Another key slot has this label.
+    #[error("a key slot with the label {0:?} exists: choose another label")]
+    DuplicateLabel(String),
+    /// The keyring holds no data key of this number.
+    #[error(
+        "the keyring has no data key for epoch {0}: it was destroyed, or a newer keyring is needed"
+    )]
+    EpochNotFound(EpochId),
+    /// New data is written with the current epoch, so it cannot be destroyed.
+    #[error("epoch {0} is the current one and cannot be destroyed: start a new one first")]
+    EpochIsCurrent(EpochId),
+    /// Something would grow beyond its limit.
+    #[error("{what} would exceed its limit of {max}")]
+    TooLarge {
+        /// What is too large or too many.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
+    /// A key has sealed as many messages as it may; the writer takes a new one.
+    #[error("no nonce is left under this key: the writer must begin a new file")]
+    NonceExhausted,
+    /// A signature does not match its message and its public key.
+    #[error("the signature is not valid: the signed data was changed, or another key signed it")]
+    BadSignature,
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
