@@ -1,0 +1,120 @@
+//! One key and its versions.
+
+use std::fmt;
+use std::mem::size_of;
+use std::sync::Arc;
+
+use lightning_db_storage::SequenceNumber;
+use parking_lot::RwLock;
+use zeroize::Zeroize;
+
+use crate::shared_bytes::{SharedBytes, heap_bytes};
+
+/// What a commit did to a key.
+#[derive(Clone, Debug)]
+pub(crate) enum MemValue {
+    /// Wrote this value.
+    Put(SharedBytes),
+    /// Deleted the key. Older versions, wherever they are, no longer count.
+    Delete,
+    /// Wrote a large value: the encoded reference to its extents.
+    Extent(SharedBytes),
+}
+
+impl MemValue {
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Put(bytes) | Self::Extent(bytes) => bytes.memory_bytes(),
+            Self::Delete => 0,
+        }
+    }
+}
+
+/// A version of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct MemHit {
+    /// The commit that wrote it.
+    pub(crate) seq: SequenceNumber,
+    /// What it wrote.
+    pub(crate) value: MemValue,
+}
+
+/// A key and its versions. The key is wiped on drop, the values when their last holder lets go.
+pub(super) struct KeyEntry {
+    key: Box<[u8]>,
+    versions: RwLock<Versions>,
+}
+
+/// Most keys have one version in a memtable: it takes no allocation of its own.
+struct Versions {
+    newest: MemHit,
+    /// Ascending, all older than `newest`.
+    older: Vec<MemHit>,
+}
+
+impl KeyEntry {
+    /// A key with its versions: `older` ascending and older than `newest`.
+    pub(super) fn new(key: &[u8], newest: MemHit, older: Vec<MemHit>) -> Arc<Self> {
+        Arc::new(Self { key: Box::from(key), versions: RwLock::new(Versions { newest, older }) })
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Adds a version; a second one of the same commit takes the place of the first. Returns how many bytes of memory
+    /// came in and how many went.
+    pub(super) fn push(&self, hit: MemHit) -> (usize, usize) {
+        let mut versions = self.versions.write();
+        let came = hit.value.memory_bytes();
+        if hit.seq == versions.newest.seq {
+            let gone = std::mem::replace(&mut versions.newest, hit);
+            return (came, gone.value.memory_bytes());
+        }
+        debug_assert!(hit.seq > versions.newest.seq, "commits are applied in their order");
+        let before = versions.older.capacity();
+        let previous = std::mem::replace(&mut versions.newest, hit);
+        versions.older.push(previous);
+        let grown = versions.older.capacity() - before;
+        (came + grown * size_of::<MemHit>(), 0)
+    }
+
+    /// The newest version that is not newer than `at`.
+    pub(super) fn visible(&self, at: SequenceNumber) -> Option<MemHit> {
+        let versions = self.versions.read();
+        if versions.newest.seq <= at {
+            return Some(versions.newest.clone());
+        }
+        let visible = versions.older.partition_point(|hit| hit.seq <= at);
+        versions.older[..visible].last().cloned()
+    }
+
+    /// The newest version's commit.
+    pub(super) fn newest_sequence(&self) -> SequenceNumber {
+        self.versions.read().newest.seq
+    }
+
+    /// Shows all versions, newest first.
+    pub(super) fn each_version(&self, mut show: impl FnMut(&MemHit)) {
+        let versions = self.versions.read();
+        show(&versions.newest);
+        versions.older.iter().rev().for_each(show);
+    }
+
+    /// What a new key takes: itself, its key and its first value.
+    pub(super) fn memory_bytes_at_first(key: &[u8], value: &MemValue) -> usize {
+        heap_bytes(2 * size_of::<usize>() + size_of::<Self>()) + heap_bytes(key.len()) + value.memory_bytes()
+    }
+}
+
+impl Drop for KeyEntry {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl fmt::Debug for KeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyEntry({} bytes)", self.key.len())
+    }
+}

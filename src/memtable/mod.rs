@@ -1,0 +1,134 @@
+//! Committed versions of keys that are not in a run yet.
+//!
+//! One writer at a time inserts, under the commit lock and in the order of sequence numbers; any number of readers read
+//! meanwhile. A version is inserted before its sequence number is published, and readers read at published sequence
+//! numbers, so that they see a commit whole or not at all. A memtable that is frozen gets no more versions.
+
+mod cursor;
+mod entry;
+mod index;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lightning_db_storage::{Result, SequenceNumber};
+
+pub(crate) use cursor::MemCursor;
+use entry::KeyEntry;
+pub(crate) use entry::{MemHit, MemValue};
+use memory::Memory;
+
+/// Versions of keys: points in constant time, ranges in order.
+pub(crate) struct Memtable {
+    contents: Memory,
+    /// 0 while there is none.
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Memtable {
+    /// An empty one. `hash_seed` is random, so that nobody can choose keys that collide.
+    pub(crate) fn new(hash_seed: u64) -> Self {
+        Self { contents: Memory::new(hash_seed), first: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
+
+    /// Adds the version that commit `seq` wrote. A second write of one commit to a key takes the place of the first.
+    /// The caller holds the commit lock, and comes in the order of sequence numbers.
+    pub(crate) fn insert(&self, key: &[u8], seq: SequenceNumber, value: MemValue) {
+        debug_assert!(seq.0 >= self.last.load(Ordering::Relaxed), "commits are applied in their order");
+        self.contents.insert(key, MemHit { seq, value });
+        if self.first.load(Ordering::Relaxed) == 0 {
+            self.first.store(seq.0, Ordering::Release);
+        }
+        self.last.store(seq.0, Ordering::Release);
+    }
+
+    /// The newest version of `key` that is not newer than `at`, a deletion included. `None` says nothing about older
+    /// memtables and runs.
+    ///
+    /// # Errors
+    /// Those of reading the file, when the memtable was spilled; the same holds for the other reads.
+    pub(crate) fn get(&self, key: &[u8], at: SequenceNumber) -> Result<Option<MemHit>> {
+        Ok(self.contents.with(key, |entry| entry.visible(at)).flatten())
+    }
+
+    /// The commit that wrote `key` last, published or not.
+    pub(crate) fn newest_sequence(&self, key: &[u8]) -> Result<Option<SequenceNumber>> {
+        Ok(self.contents.with(key, KeyEntry::newest_sequence))
+    }
+
+    /// Whether a commit after `than` wrote a key between `start` and `end`.
+    pub(crate) fn any_newer_in_range(
+        &self,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        than: SequenceNumber,
+    ) -> Result<bool> {
+        if self.last_sequence().is_none_or(|last| last <= than) {
+            return Ok(false);
+        }
+        let mut batch = Vec::new();
+        self.batch_from(start, &mut batch)?;
+        while let Some(last) = batch.last().map(Arc::clone) {
+            for entry in batch.drain(..) {
+                if !is_before(entry.key(), end) {
+                    return Ok(false);
+                }
+                if entry.newest_sequence() > than {
+                    return Ok(true);
+                }
+            }
+            self.batch_from(Bound::Excluded(last.key()), &mut batch)?;
+        }
+        Ok(false)
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.contents.len()
+    }
+
+    /// Whether nothing was ever inserted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the memtable takes from the heap, all overhead included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.contents.memory_bytes()
+    }
+
+    /// The oldest commit in here.
+    pub(crate) fn first_sequence(&self) -> Option<SequenceNumber> {
+        Some(SequenceNumber(self.first.load(Ordering::Acquire))).filter(|first| first.0 != 0)
+    }
+
+    /// The newest commit in here.
+    pub(crate) fn last_sequence(&self) -> Option<SequenceNumber> {
+        Some(SequenceNumber(self.last.load(Ordering::Acquire))).filter(|last| last.0 != 0)
+    }
+
+    /// Appends keys that follow one another from `start` on, ascending; none when there are none.
+    fn batch_from(&self, start: Bound<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) -> Result<()> {
+        self.contents.batch_from(start, out);
+        Ok(())
+    }
+
+    /// Appends the keys that lead up to `end`, ascending; none when there are none.
+    fn batch_to(&self, end: Bound<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) -> Result<()> {
+        self.contents.batch_to(end, out);
+        Ok(())
+    }
+}
+
+fn is_before(key: &[u8], end: Bound<&[u8]>) -> bool {
+    match end {
+        Bound::Unbounded => true,
+        Bound::Included(end) => key <= end,
+        Bound::Excluded(end) => key < end,
+    }
+}
