@@ -5,6 +5,7 @@ pub mod clock;
 mod error;
 mod ids;
 pub mod pointer;
+pub mod twin_file;
 pub mod vfs;
 
 pub use error::{Result, StorageError};
