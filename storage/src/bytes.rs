@@ -23,6 +23,18 @@ impl ByteWriter {
         Self::default()
     }
 
+    /// An empty buffer that takes `capacity` bytes before it moves.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { out: Vec::with_capacity(capacity) }
+    }
+
+    /// Empties the buffer and keeps its memory.
+    pub fn clear(&mut self) -> &mut Self {
+        self.out.clear();
+        self
+    }
+
     /// One byte.
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.out.push(value);

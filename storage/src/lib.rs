@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod clock;
 mod error;
 mod ids;
+pub mod page;
 pub mod pointer;
 pub mod twin_file;
 pub mod vfs;

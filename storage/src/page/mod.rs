@@ -1,0 +1,205 @@
+//! Pages: the nodes of the trees, as bytes and in memory.
+//!
+//! ```text
+//!  0      1       2             4         8
+//!  kind   level   prefix_len    count     prefix   entry 0   entry 1   …
+//!  u8     u8      u16           u32
+//!
+//!  leaf entry (level 0)     suffix_len varint | suffix | kind u8 | value_len varint | value
+//!                           a delete ends after its kind
+//!  inner entry (level ≥ 1)  suffix_len varint | suffix | child pointer | flags u8 | entries varint
+//! ```
+//!
+//! `kind` is the block's kind ([`BlockKind::Leaf`] or [`BlockKind::Inner`]). A key is the page's prefix and the entry's
+//! suffix; keys ascend strictly; a page has at least one entry, and nothing follows the last. The key of an inner entry
+//! separates: no key in its subtree is smaller, every key in the subtrees before it is. Bit 0 of the flags says
+//! that the subtree holds extents.
+//!
+//! A page is checked once, when it is parsed; whatever is asked of it afterwards cannot fail. Where each entry begins
+//! and the first four bytes of each suffix are kept in memory only: they find a key fast, and would be wasted on disk.
+
+mod build;
+mod inner;
+mod leaf;
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::bytes::{ByteReader, Malformed};
+use crate::pointer::BlockKind;
+
+pub(crate) use build::{PackedPage, PageBuilder};
+pub use inner::{Child, Inner};
+pub use leaf::{EntryKind, EntryValue, Leaf, Value};
+
+/// The most bytes in a key.
+pub const MAX_KEY_LEN: usize = 65_535;
+
+/// The fixed part at the start of a page, in bytes.
+const HEADER_LEN: usize = 8;
+
+/// Fewest bytes of an entry: an empty suffix and a delete.
+const MIN_ENTRY_LEN: usize = 2;
+
+const VALIDATED: &str = "the page was validated when it was parsed";
+
+/// A page in memory, decrypted, decompressed and checked. Wiped when dropped.
+pub struct Page {
+    raw: Zeroizing<Vec<u8>>,
+    slots: Zeroizing<Vec<Slot>>,
+    level: u8,
+    prefix_len: u16,
+}
+
+/// Where an entry begins, and the head of its suffix as a number that orders like the bytes.
+#[derive(Clone, Copy, Default, Zeroize)]
+struct Slot {
+    head: u32,
+    start: u32,
+}
+
+impl Page {
+    /// Checks the bytes of a block of `kind` and takes them as a page: lengths, order of keys, pointers, counts.
+    ///
+    /// # Errors
+    /// `Malformed` names the first field that cannot be right.
+    pub fn parse(kind: BlockKind, raw: Zeroizing<Vec<u8>>) -> Result<Self, Malformed> {
+        let end = u32::try_from(raw.len()).map_err(|_| Malformed { what: "page length" })?;
+        let mut input = ByteReader::new(&raw);
+        let level = parse_kind(kind, &mut input)?;
+        let prefix_len = u16::from_le_bytes(input.array("page prefix length")?);
+        let count = input.u32("page entry count")? as usize;
+        input.raw(usize::from(prefix_len), "page prefix")?;
+        if count == 0 || count > input.rest().len() / MIN_ENTRY_LEN {
+            return Err(Malformed { what: "page entry count" });
+        }
+        let mut slots = Zeroizing::new(Vec::with_capacity(count));
+        let mut previous: Option<(u32, &[u8])> = None;
+        for _ in 0..count {
+            let start = end - input.rest().len() as u32;
+            let suffix = input.bytes("page key")?;
+            let head = head_of(suffix);
+            let ascends = previous.is_none_or(|(h, s)| h < head || h == head && s < suffix);
+            if !ascends || suffix.len() > MAX_KEY_LEN - usize::from(prefix_len) {
+                return Err(Malformed { what: "page key" });
+            }
+            if level == 0 {
+                leaf::check(&mut input)?
+            } else {
+                inner::check(&mut input)?
+            }
+            slots.push(Slot { head, start });
+            previous = Some((head, suffix));
+        }
+        input.finish("page end")?;
+        Ok(Self { raw, slots, level, prefix_len })
+    }
+
+    /// The page as a leaf, if it is one.
+    #[must_use]
+    pub fn leaf(&self) -> Option<Leaf<'_>> {
+        (self.level == 0).then_some(Leaf { page: self })
+    }
+
+    /// The page as an inner page, if it is one.
+    #[must_use]
+    pub fn inner(&self) -> Option<Inner<'_>> {
+        (self.level > 0).then_some(Inner { page: self })
+    }
+
+    /// How far the page is from the leaves: 0 for a leaf.
+    #[must_use]
+    pub const fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The memory that the page takes, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.raw.capacity() + self.slots.capacity() * size_of::<Slot>()
+    }
+
+    fn prefix(&self) -> &[u8] {
+        &self.raw[HEADER_LEN..HEADER_LEN + usize::from(self.prefix_len)]
+    }
+
+    /// The suffix of an entry's key, and a reader that stands behind it.
+    fn entry(&self, index: usize) -> (&[u8], ByteReader<'_>) {
+        let mut input = ByteReader::new(&self.raw[self.slots[index].start as usize..]);
+        let suffix = input.bytes("page key").expect(VALIDATED);
+        (suffix, input)
+    }
+
+    fn suffix(&self, index: usize) -> &[u8] {
+        self.entry(index).0
+    }
+
+    fn key_into(&self, index: usize, key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        key.extend_from_slice(self.suffix(index));
+    }
+
+    fn compare(&self, index: usize, key: &[u8]) -> Ordering {
+        match key.strip_prefix(self.prefix()) {
+            Some(rest) => self.suffix(index).cmp(rest),
+            None => self.prefix().cmp(key),
+        }
+    }
+
+    /// The place of `key`, or else the place of the first key that is greater.
+    fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let Some(rest) = key.strip_prefix(self.prefix()) else {
+            return Err(if key < self.prefix() { 0 } else { self.slots.len() });
+        };
+        let head = head_of(rest);
+        let from = self.slots.partition_point(|slot| slot.head < head);
+        let same = self.slots[from..].partition_point(|slot| slot.head == head);
+        let (mut low, mut high) = (from, from + same);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.suffix(middle).cmp(rest) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("level", &self.level)
+            .field("entries", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the kind, which must be the one the pointer was opened as, and the level, which must go with it.
+fn parse_kind(kind: BlockKind, input: &mut ByteReader<'_>) -> Result<u8, Malformed> {
+    if input.u8("page kind")? != kind as u8 {
+        return Err(Malformed { what: "page kind" });
+    }
+    let level = input.u8("page level")?;
+    match (kind, level) {
+        (BlockKind::Leaf, 0) | (BlockKind::Inner, 1..) => Ok(level),
+        _ => Err(Malformed { what: "page level" }),
+    }
+}
+
+/// The first four bytes as a number, with zeros where there are fewer. Equal heads say nothing; different ones order.
+fn head_of(suffix: &[u8]) -> u32 {
+    match suffix.first_chunk::<4>() {
+        Some(head) => u32::from_be_bytes(*head),
+        None => {
+            suffix.iter().enumerate().fold(0, |head, (at, &byte)| head | u32::from(byte) << (24 - 8 * at))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
