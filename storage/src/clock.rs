@@ -28,9 +28,7 @@ impl SystemClock {
     /// A clock whose monotonic time starts at zero now.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 }
 
@@ -41,10 +39,7 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the seam through which wall time comes in"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the seam through which wall time comes in")]
     fn now_micros(&self) -> i64 {
         signed_micros(SystemTime::now())
     }
@@ -70,13 +65,8 @@ impl ManualClock {
     /// A clock that shows `wall_micros` (microseconds since 1970) and a monotonic time of zero.
     #[must_use]
     pub fn new(wall_micros: i64) -> Self {
-        let time = ManualTime {
-            wall_micros,
-            monotonic: Duration::ZERO,
-        };
-        Self {
-            time: Arc::new(Mutex::new(time)),
-        }
+        let time = ManualTime { wall_micros, monotonic: Duration::ZERO };
+        Self { time: Arc::new(Mutex::new(time)) }
     }
 
     /// Steps the wall time, forwards or back. The monotonic time stays.
@@ -106,9 +96,7 @@ impl Clock for ManualClock {
 fn signed_micros(at: SystemTime) -> i64 {
     match at.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => {
-            i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
-        }
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
     }
 }
 

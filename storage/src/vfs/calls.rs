@@ -55,9 +55,7 @@ impl CallKind {
     pub fn is_mutating(self) -> bool {
         use CallKind::*;
         match self {
-            Create | CreateDir | RemoveDir | RemoveFile | Rename | HardLink | Write | SetLen => {
-                true
-            }
+            Create | CreateDir | RemoveDir | RemoveFile | Rename | HardLink | Write | SetLen => true,
             MapStore | MapPublish => true,
             Open | List | Metadata | Lock | Space | Read | MapWrite | MapRead => false,
             SyncDir | SyncData | SyncAll => true,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    CallCounts, CallKind, DirEntry, FileLock, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap,
-    check_map, check_map_store, check_map_word,
+    CallCounts, CallKind, DirEntry, FileLock, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap, check_map,
+    check_map_store, check_map_word, check_range,
 };
 use content::Content;
 use crash::Chance;
@@ -58,9 +58,7 @@ impl MemVfs {
             boots: 1,
             process: 1,
         };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// A power cut and a restart: what was synced stays, and of the rest what `keep` says,
@@ -110,11 +108,7 @@ impl MemVfs {
         let (mut found, mut dirs) = (Vec::new(), vec![PathBuf::from("/")]);
         while let Some(dir) = dirs.pop() {
             for (name, entry) in state.tree.entries(&dir).into_iter().flatten() {
-                let into = if matches!(entry, Entry::Dir(_)) {
-                    &mut dirs
-                } else {
-                    &mut found
-                };
+                let into = if matches!(entry, Entry::Dir(_)) { &mut dirs } else { &mut found };
                 into.push(dir.join(name));
             }
         }
@@ -143,11 +137,7 @@ impl MemVfs {
         let file = state.tree.find_file(path)?;
         let offset = usize::try_from(offset).map_err(|_| ErrorKind::UnexpectedEof)?;
         let flipped = state.tree.content_mut(file)?.corrupt(offset, xor);
-        if flipped {
-            Ok(())
-        } else {
-            Err(ErrorKind::UnexpectedEof.into())
-        }
+        if flipped { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
     /// As [`Vfs::open`], for those who want [`MemFile::lose_writes`].
@@ -164,19 +154,12 @@ impl MemVfs {
             state.tree.find_file(path)?
         };
         let handle = self.handle(&mut state, file)?;
-        Ok(MemFile {
-            handle,
-            writable: how != OpenHow::Read,
-        })
+        Ok(MemFile { handle, writable: how != OpenHow::Read })
     }
 
     fn handle(&self, state: &mut State, file: Inode) -> io::Result<Handle> {
         state.tree.content_mut(file)?.opens += 1;
-        Ok(Handle {
-            vfs: self.clone(),
-            file,
-            process: state.process,
-        })
+        Ok(Handle { vfs: self.clone(), file, process: state.process })
     }
 
     fn counted(&self, kind: CallKind) -> MutexGuard<'_, State> {
@@ -217,11 +200,7 @@ impl Vfs for MemVfs {
         let entries = state.tree.entries(dir)?.into_iter();
         let described = entries.map(|(name, entry)| {
             let found = state.describe(entry)?;
-            Ok(DirEntry {
-                name,
-                is_dir: found.is_dir,
-                len: found.len,
-            })
+            Ok(DirEntry { name, is_dir: found.is_dir, len: found.len })
         });
         described.collect()
     }
@@ -258,17 +237,13 @@ impl Vfs for MemVfs {
         if !state.locked.insert(file) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(MemLock {
-            handle: self.handle(&mut state, file)?,
-        }))
+        Ok(Box::new(MemLock { handle: self.handle(&mut state, file)? }))
     }
 
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
         let state = self.counted(CallKind::Space);
         state.tree.find(dir)?;
-        Ok(state
-            .capacity
-            .map(|capacity| capacity.saturating_sub(state.tree.used())))
+        Ok(state.capacity.map(|capacity| capacity.saturating_sub(state.tree.used())))
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -307,11 +282,7 @@ impl MemFile {
 
     fn writing_call(&self, kind: CallKind) -> io::Result<MutexGuard<'_, State>> {
         let state = self.call(kind)?;
-        if self.writable {
-            Ok(state)
-        } else {
-            Err(ErrorKind::PermissionDenied.into())
-        }
+        if self.writable { Ok(state) } else { Err(ErrorKind::PermissionDenied.into()) }
     }
 
     fn sync(&self, kind: CallKind) -> io::Result<()> {
@@ -320,26 +291,17 @@ impl MemFile {
     }
 
     fn check_mappable(&self, state: &State, offset: u64, len: usize) -> io::Result<()> {
-        check_map(
-            state.tree.content(self.handle.file)?.bytes().len() as u64,
-            offset,
-            len,
-        )?;
-        if state.refuse_maps {
-            Err(ErrorKind::Unsupported.into())
-        } else {
-            Ok(())
-        }
+        check_map(state.tree.content(self.handle.file)?.bytes().len() as u64, offset, len)?;
+        if state.refuse_maps { Err(ErrorKind::Unsupported.into()) } else { Ok(()) }
     }
 }
 
 impl VfsFile for MemFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.call(CallKind::Read)?;
+        check_range(offset, buf.len())?;
         let bytes = state.tree.content(self.handle.file)?.bytes();
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let count = buf.len().min(bytes.len() - start);
         buf[..count].copy_from_slice(&bytes[start..start + count]);
         state.counts.bytes_read += count as u64;
@@ -348,12 +310,11 @@ impl VfsFile for MemFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.writing_call(CallKind::Write)?;
-        let end = offset
-            .checked_add(buf.len() as u64)
-            .ok_or(ErrorKind::InvalidInput)?;
-        if !buf.is_empty() {
-            state.check_growth(self.handle.file, end)?;
+        check_range(offset, buf.len())?;
+        if buf.is_empty() {
+            return Ok(());
         }
+        state.check_growth(self.handle.file, offset + buf.len() as u64)?;
         let start = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
         state.tree.content_mut(self.handle.file)?.write(start, buf);
         state.counts.bytes_written += buf.len() as u64;
@@ -361,12 +322,7 @@ impl VfsFile for MemFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self
-            .call(CallKind::Metadata)?
-            .tree
-            .content(self.handle.file)?
-            .bytes()
-            .len() as u64)
+        Ok(self.call(CallKind::Metadata)?.tree.content(self.handle.file)?.bytes().len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -390,19 +346,13 @@ impl VfsFile for MemFile {
         self.check_mappable(&state, offset, len)?;
         let offset = usize::try_from(offset).map_err(|_| ErrorKind::InvalidInput)?;
         let handle = self.handle.vfs.handle(&mut state, self.handle.file)?;
-        Ok(Box::new(MemWriteMap {
-            handle,
-            offset,
-            len,
-        }))
+        Ok(Box::new(MemWriteMap { handle, offset, len }))
     }
 
     fn map_read(&self, len: usize) -> io::Result<Arc<dyn ReadMap>> {
         let state = self.call(CallKind::MapRead)?;
         self.check_mappable(&state, 0, len)?;
-        Ok(Arc::new(BytesMap(
-            state.tree.content(self.handle.file)?.bytes()[..len].into(),
-        )))
+        Ok(Arc::new(BytesMap(state.tree.content(self.handle.file)?.bytes()[..len].into())))
     }
 }
 
@@ -474,11 +424,7 @@ struct Handle {
 impl Handle {
     fn state(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.vfs.state.lock();
-        if state.process == self.process {
-            Ok(state)
-        } else {
-            Err(ErrorKind::StaleNetworkFileHandle.into())
-        }
+        if state.process == self.process { Ok(state) } else { Err(ErrorKind::StaleNetworkFileHandle.into()) }
     }
 }
 
@@ -502,17 +448,9 @@ impl State {
         Ok(match entry {
             Entry::File(file) => {
                 let len = self.tree.content(file)?.bytes().len() as u64;
-                Metadata {
-                    is_dir: false,
-                    len,
-                    mode: Some(0o600),
-                }
+                Metadata { is_dir: false, len, mode: Some(0o600) }
             }
-            Entry::Dir(_) => Metadata {
-                is_dir: true,
-                len: 0,
-                mode: Some(0o700),
-            },
+            Entry::Dir(_) => Metadata { is_dir: true, len: 0, mode: Some(0o700) },
         })
     }
 
@@ -545,3 +483,6 @@ fn copy_tree(tree: &mut Tree, from: &Path, to: &Path) -> io::Result<()> {
     }
     tree.sync_dir(to)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,11 @@
 //! * what a process wrote outlives that process, also through a [`WriteMap`].
 //!
 //! [`OsVfs`] is the operating system. [`MemVfs`] keeps everything in memory and can lose
-//! what was not synced, as a power cut would.
+//! what was not synced, as a power cut would. [`FaultyVfs`] makes chosen calls of another
+//! `Vfs` fail.
 
 mod calls;
+mod faulty;
 mod mem;
 mod os;
 
@@ -23,6 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use calls::{CallCounts, CallKind};
+pub use faulty::{Call, Calls, Effect, Fault, FaultPlan, FaultyVfs, InjectedCrash};
 pub use mem::{Keep, MemFile, MemVfs};
 pub use os::OsVfs;
 
@@ -118,7 +121,7 @@ pub trait VfsFile: Send + Sync + Debug {
     /// zero means that the file ends at or before `offset`.
     ///
     /// # Errors
-    /// As the system reports them.
+    /// `InvalidInput` for a range that ends beyond 2^63; else as the system reports them.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Fills `buf` from `offset`.
@@ -128,9 +131,7 @@ pub trait VfsFile: Send + Sync + Debug {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset
-                .checked_add(done as u64)
-                .ok_or(io::ErrorKind::InvalidInput)?;
+            let at = offset.checked_add(done as u64).ok_or(io::ErrorKind::InvalidInput)?;
             match self.read_at(rest, at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => done += count,
@@ -261,6 +262,14 @@ pub struct Metadata {
 /// Granularity of the start of a [`WriteMap`], in bytes.
 const MAP_ALIGNMENT: u64 = 4096;
 
+/// Checks that a range of a file is one the system can name: below 2^63.
+fn check_range(offset: u64, len: usize) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no file has {len} bytes at {offset}"))),
+    }
+}
+
 /// Checks the range of a map against the file's length.
 fn check_map(file_len: u64, offset: u64, len: usize) -> io::Result<()> {
     let end = offset.checked_add(len as u64);
@@ -288,3 +297,6 @@ fn check_map_word(map_len: usize, offset: usize) -> io::Result<()> {
     }
     check_map_store(map_len, offset, 4)
 }
+
+#[cfg(test)]
+mod tests;

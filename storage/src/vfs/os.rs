@@ -17,8 +17,8 @@ use memmap2::{Mmap, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
 use super::{
-    DirEntry, FileLock, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap, check_map,
-    check_map_store, check_map_word,
+    DirEntry, FileLock, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap, check_map, check_map_store,
+    check_map_word, check_range,
 };
 
 /// The file system of the operating system.
@@ -36,16 +36,10 @@ impl OsVfs {
 impl Vfs for OsVfs {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn VfsFile>> {
         let mut options = private_options();
-        options
-            .read(true)
-            .write(how != OpenHow::Read)
-            .create_new(how == OpenHow::CreateNew);
+        options.read(true).write(how != OpenHow::Read).create_new(how == OpenHow::CreateNew);
         let file = options.open(path)?;
         refuse_irregular(&file)?;
-        Ok(Arc::new(OsFile {
-            file,
-            writable: how != OpenHow::Read,
-        }))
+        Ok(Arc::new(OsFile { file, writable: how != OpenHow::Read }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -64,17 +58,10 @@ impl Vfs for OsVfs {
         for entry in fs::read_dir(or_current(dir))? {
             let entry = entry?;
             let name = entry.file_name().into_string().map_err(|name| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("the file name {name:?} is not UTF-8"),
-                )
+                io::Error::new(io::ErrorKind::InvalidData, format!("the file name {name:?} is not UTF-8"))
             })?;
             match entry.metadata() {
-                Ok(found) => entries.push(DirEntry {
-                    name,
-                    is_dir: found.is_dir(),
-                    len: found.len(),
-                }),
+                Ok(found) => entries.push(DirEntry { name, is_dir: found.is_dir(), len: found.len() }),
                 // Removed between the two calls.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -86,11 +73,7 @@ impl Vfs for OsVfs {
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = fs::metadata(or_current(path))?;
-        Ok(Metadata {
-            is_dir: found.is_dir(),
-            len: found.len(),
-            mode: mode_of(&found),
-        })
+        Ok(Metadata { is_dir: found.is_dir(), len: found.len(), mode: mode_of(&found) })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -145,22 +128,16 @@ struct OsFile {
 
 impl OsFile {
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::PermissionDenied.into())
-        }
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 }
 
 impl VfsFile for OsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        check_range(offset, buf.len())?;
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset
-                .checked_add(done as u64)
-                .ok_or(io::ErrorKind::InvalidInput)?;
-            match read_once(&self.file, rest, at) {
+            match read_once(&self.file, rest, offset + done as u64) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -172,12 +149,10 @@ impl VfsFile for OsFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
+        check_range(offset, buf.len())?;
         let mut done = 0;
         while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset
-                .checked_add(done as u64)
-                .ok_or(io::ErrorKind::InvalidInput)?;
-            match write_once(&self.file, rest, at) {
+            match write_once(&self.file, rest, offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -207,23 +182,13 @@ impl VfsFile for OsFile {
     fn map_write(&self, offset: u64, len: usize) -> io::Result<Box<dyn WriteMap>> {
         self.check_writable()?;
         check_map(self.len()?, offset, len)?;
-        let map = MmapOptions::new()
-            .offset(offset)
-            .len(len)
-            .map_raw(&self.file)
-            .map_err(refused_map)?;
-        Ok(Box::new(OsWriteMap {
-            map,
-            writing: Mutex::new(()),
-        }))
+        let map = MmapOptions::new().offset(offset).len(len).map_raw(&self.file).map_err(refused_map)?;
+        Ok(Box::new(OsWriteMap { map, writing: Mutex::new(()) }))
     }
 
     fn map_read(&self, len: usize) -> io::Result<Arc<dyn ReadMap>> {
         check_map(self.len()?, 0, len)?;
-        #[expect(
-            unsafe_code,
-            reason = "mapping a file is unsafe because another process may change it"
-        )]
+        #[expect(unsafe_code, reason = "mapping a file is unsafe because another process may change it")]
         // SAFETY: the caller maps finished files only, which nothing writes or shortens: each
         // file is written once by one writer, and the database's directory is locked.
         let map = unsafe { MmapOptions::new().len(len).map(&self.file) }.map_err(refused_map)?;
@@ -243,19 +208,12 @@ impl WriteMap for OsWriteMap {
     fn write(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         check_map_store(self.map.len(), offset, bytes.len())?;
         let _alone = self.writing.lock();
-        #[expect(
-            unsafe_code,
-            reason = "a file mapped for writing is reached through a raw pointer"
-        )]
+        #[expect(unsafe_code, reason = "a file mapped for writing is reached through a raw pointer")]
         // SAFETY: the range was just found to be inside the map, which lives as long as
         // `self`; no reference into the map exists, so `bytes` does not overlap it; and the
         // lock keeps other writers of this map out.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.map.as_mut_ptr().add(offset),
-                bytes.len(),
-            );
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(offset), bytes.len());
         }
         Ok(())
     }
@@ -263,10 +221,7 @@ impl WriteMap for OsWriteMap {
     fn publish_u32(&self, offset: usize, word: u32) -> io::Result<()> {
         check_map_word(self.map.len(), offset)?;
         let _alone = self.writing.lock();
-        #[expect(
-            unsafe_code,
-            reason = "a file mapped for writing is reached through a raw pointer"
-        )]
+        #[expect(unsafe_code, reason = "a file mapped for writing is reached through a raw pointer")]
         #[expect(
             clippy::cast_ptr_alignment,
             reason = "the map starts on a page and the offset is a multiple of 4"
@@ -318,12 +273,7 @@ fn private_options() -> OpenOptions {
 }
 
 fn open_lock_file(path: &Path) -> io::Result<File> {
-    let opened = private_options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
+    let opened = private_options().read(true).write(true).create(true).truncate(false).open(path);
     match opened {
         // On a read-only disk an existing file can still be locked.
         Err(error)
@@ -344,20 +294,13 @@ fn refuse_irregular(file: &File) -> io::Result<()> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     if !found.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(())
 }
 
 fn or_current(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    }
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
 /// A quota that is used up is a full disk to the database.
@@ -375,15 +318,10 @@ fn refused_map(error: io::Error) -> io::Error {
 }
 
 fn read_boot_id() -> [u8; 16] {
-    let known = fs::read("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .filter(|text| !text.is_empty());
+    let known = fs::read("/proc/sys/kernel/random/boot_id").ok().filter(|text| !text.is_empty());
     let text = known.unwrap_or_else(|| {
         let random = RandomState::new();
-        let halves = [
-            random.build_hasher().finish(),
-            random.hash_one(std::process::id()),
-        ];
+        let halves = [random.build_hasher().finish(), random.hash_one(std::process::id())];
         halves.iter().flat_map(|half| half.to_le_bytes()).collect()
     });
     let mut id = [0; 16];
@@ -433,11 +371,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 /// Windows has no way to sync a directory; its journal keeps names in order.
 #[cfg(windows)]
 fn sync_dir(dir: &Path) -> io::Result<()> {
-    if fs::metadata(dir)?.is_dir() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::NotADirectory.into())
-    }
+    if fs::metadata(dir)?.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 #[cfg(unix)]
@@ -450,3 +384,6 @@ fn available_space(dir: &Path) -> io::Result<Option<u64>> {
 fn available_space(_dir: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,11 +24,7 @@ enum Change {
 impl Content {
     /// A file that is already on the disk.
     pub(super) fn synced(bytes: Vec<u8>) -> Self {
-        Self {
-            durable: bytes.clone(),
-            current: bytes,
-            ..Self::default()
-        }
+        Self { durable: bytes.clone(), current: bytes, ..Self::default() }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -36,12 +32,7 @@ impl Content {
     }
 
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.change(Change::Write {
-                offset,
-                bytes: bytes.into(),
-            });
-        }
+        self.change(Change::Write { offset, bytes: bytes.into() });
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
@@ -57,8 +48,7 @@ impl Content {
     /// What a failed sync leaves: the writes are forgotten, though reads still see them.
     /// Lengths are kept in the file system's own log, and are not.
     pub(super) fn lose_writes(&mut self) {
-        self.unsynced
-            .retain(|change| matches!(change, Change::SetLen(_)));
+        self.unsynced.retain(|change| matches!(change, Change::SetLen(_)));
     }
 
     /// Flips the bits of `mask` in a byte, on the disk too; false when there is no such byte.
@@ -72,10 +62,7 @@ impl Content {
         }
         // A change waiting for its sync would bring the old byte back.
         for change in &mut self.unsynced {
-            if let Change::Write {
-                offset: start,
-                bytes,
-            } = change
+            if let Change::Write { offset: start, bytes } = change
                 && let Some(byte) = offset.checked_sub(*start).and_then(|at| bytes.get_mut(at))
             {
                 *byte ^= mask;

@@ -54,12 +54,7 @@ impl Tree {
     /// An empty root directory.
     pub(super) fn new() -> Self {
         let dirs = BTreeMap::from([(ROOT, Dir::default())]);
-        Self {
-            files: BTreeMap::new(),
-            dirs,
-            unsynced: Vec::new(),
-            next: ROOT + 1,
-        }
+        Self { files: BTreeMap::new(), dirs, unsynced: Vec::new(), next: ROOT + 1 }
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<Entry> {
@@ -76,33 +71,21 @@ impl Tree {
     /// The names in a directory, sorted.
     pub(super) fn entries(&self, dir: &Path) -> io::Result<Vec<(String, Entry)>> {
         let dir = self.find_dir(&names_of(dir)?)?;
-        Ok(self
-            .dir(dir)?
-            .current
-            .iter()
-            .map(|(name, entry)| (name.clone(), *entry))
-            .collect())
+        Ok(self.dir(dir)?.current.iter().map(|(name, entry)| (name.clone(), *entry)).collect())
     }
 
     pub(super) fn content(&self, file: Inode) -> io::Result<&Content> {
-        self.files
-            .get(&file)
-            .ok_or_else(|| ErrorKind::NotFound.into())
+        self.files.get(&file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     pub(super) fn content_mut(&mut self, file: Inode) -> io::Result<&mut Content> {
-        self.files
-            .get_mut(&file)
-            .ok_or_else(|| ErrorKind::NotFound.into())
+        self.files.get_mut(&file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     /// Bytes of all files that have a name or are open.
     pub(super) fn used(&self) -> u64 {
         let named = self.inodes(|dir| &dir.current);
-        let live = self
-            .files
-            .iter()
-            .filter(|(inode, file)| file.opens > 0 || named.contains(inode));
+        let live = self.files.iter().filter(|(inode, file)| file.opens > 0 || named.contains(inode));
         live.map(|(_, file)| file.bytes().len() as u64).sum()
     }
 
@@ -110,10 +93,7 @@ impl Tree {
         let name = self.new_name(path)?;
         let file = self.draw_inode();
         self.files.insert(file, content);
-        self.perform(vec![Change {
-            name,
-            to: Some(Entry::File(file)),
-        }]);
+        self.perform(vec![Change { name, to: Some(Entry::File(file)) }]);
         Ok(file)
     }
 
@@ -121,10 +101,7 @@ impl Tree {
         let name = self.new_name(path)?;
         let dir = self.draw_inode();
         self.dirs.insert(dir, Dir::default());
-        self.perform(vec![Change {
-            name,
-            to: Some(Entry::Dir(dir)),
-        }]);
+        self.perform(vec![Change { name, to: Some(Entry::Dir(dir)) }]);
         Ok(())
     }
 
@@ -166,16 +143,7 @@ impl Tree {
             (moved, target) if Some(moved) == target => return Ok(()),
             _ => {}
         }
-        self.perform(vec![
-            Change {
-                name: old,
-                to: None,
-            },
-            Change {
-                name: new,
-                to: Some(moved),
-            },
-        ]);
+        self.perform(vec![Change { name: old, to: None }, Change { name: new, to: Some(moved) }]);
         Ok(())
     }
 
@@ -185,10 +153,7 @@ impl Tree {
         if matches!(linked, Entry::Dir(_)) {
             return Err(ErrorKind::PermissionDenied.into());
         }
-        self.perform(vec![Change {
-            name,
-            to: Some(linked),
-        }]);
+        self.perform(vec![Change { name, to: Some(linked) }]);
         Ok(())
     }
 
@@ -199,10 +164,7 @@ impl Tree {
         let mut waiting = Vec::new();
         let mut synced = Vec::new();
         for operation in std::mem::take(&mut self.unsynced).into_iter().rev() {
-            if operation
-                .iter()
-                .any(|change| change.name.dir == dir || touched.contains(&change.name))
-            {
+            if operation.iter().any(|change| change.name.dir == dir || touched.contains(&change.name)) {
                 touched.extend(operation.iter().map(|change| change.name.clone()));
                 synced.push(operation);
             } else {
@@ -211,10 +173,7 @@ impl Tree {
         }
         waiting.reverse();
         self.unsynced = waiting;
-        synced
-            .into_iter()
-            .rev()
-            .for_each(|operation| self.make_durable(operation));
+        synced.into_iter().rev().for_each(|operation| self.make_durable(operation));
         self.forget_the_lost();
         Ok(())
     }
@@ -239,12 +198,8 @@ impl Tree {
                 lost.extend(operation.into_iter().map(|change| change.name));
             }
         }
-        self.dirs
-            .values_mut()
-            .for_each(|dir| dir.current.clone_from(&dir.durable));
-        self.files
-            .values_mut()
-            .for_each(|file| file.crash(chance.as_mut()));
+        self.dirs.values_mut().for_each(|dir| dir.current.clone_from(&dir.durable));
+        self.files.values_mut().for_each(|file| file.crash(chance.as_mut()));
         self.forget_the_lost();
     }
 
@@ -252,6 +207,12 @@ impl Tree {
     pub(super) fn close_all(&mut self) {
         self.files.values_mut().for_each(|file| file.opens = 0);
         self.forget_the_lost();
+    }
+
+    /// Files that anything can still reach, now or after a crash.
+    #[cfg(test)]
+    pub(super) fn file_count(&self) -> usize {
+        self.files.len()
     }
 
     fn perform(&mut self, operation: Operation) {
@@ -275,24 +236,13 @@ impl Tree {
     fn forget_the_lost(&mut self) {
         let mut kept = self.inodes(|dir| &dir.current);
         kept.extend(self.inodes(|dir| &dir.durable));
-        kept.extend(
-            self.unsynced
-                .iter()
-                .flatten()
-                .filter_map(|change| change.to.map(Entry::inode)),
-        );
-        self.files
-            .retain(|inode, file| file.opens > 0 || kept.contains(inode));
-        self.dirs
-            .retain(|inode, _| *inode == ROOT || kept.contains(inode));
+        kept.extend(self.unsynced.iter().flatten().filter_map(|change| change.to.map(Entry::inode)));
+        self.files.retain(|inode, file| file.opens > 0 || kept.contains(inode));
+        self.dirs.retain(|inode, _| *inode == ROOT || kept.contains(inode));
     }
 
     fn inodes(&self, of: impl Fn(&Dir) -> &BTreeMap<String, Entry>) -> BTreeSet<Inode> {
-        self.dirs
-            .values()
-            .flat_map(|dir| of(dir).values())
-            .map(|entry| entry.inode())
-            .collect()
+        self.dirs.values().flat_map(|dir| of(dir).values()).map(|entry| entry.inode()).collect()
     }
 
     fn draw_inode(&mut self) -> Inode {
@@ -301,9 +251,7 @@ impl Tree {
     }
 
     fn dir(&self, dir: Inode) -> io::Result<&Dir> {
-        self.dirs
-            .get(&dir)
-            .ok_or_else(|| ErrorKind::NotFound.into())
+        self.dirs.get(&dir).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn walk(&self, names: &[&str]) -> io::Result<Entry> {
@@ -311,11 +259,7 @@ impl Tree {
             return Ok(Entry::Dir(ROOT));
         };
         let parent = self.dir(self.find_dir(parents)?)?;
-        parent
-            .current
-            .get(*last)
-            .copied()
-            .ok_or_else(|| ErrorKind::NotFound.into())
+        parent.current.get(*last).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn find_dir(&self, names: &[&str]) -> io::Result<Inode> {
@@ -334,10 +278,7 @@ impl Tree {
     fn name(&self, path: &Path) -> io::Result<Name> {
         let names = names_of(path)?;
         let (last, parents) = names.split_last().ok_or(ErrorKind::InvalidInput)?;
-        Ok(Name {
-            dir: self.find_dir(parents)?,
-            name: (*last).to_owned(),
-        })
+        Ok(Name { dir: self.find_dir(parents)?, name: (*last).to_owned() })
     }
 
     fn new_name(&self, path: &Path) -> io::Result<Name> {

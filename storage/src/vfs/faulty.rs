@@ -1,0 +1,264 @@
+//! A file system in which chosen calls fail.
+
+mod plan;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::mem::{BytesMap, MemFile};
+use super::{CallKind, DirEntry, FileLock, MemVfs, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap};
+pub use plan::{Call, Calls, Effect, Fault, FaultPlan, InjectedCrash};
+
+/// Passes calls on to another file system, except for those that its [`FaultPlan`] makes
+/// fail.
+#[derive(Debug, Clone)]
+pub struct FaultyVfs {
+    inner: Inner,
+    plan: FaultPlan,
+}
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Any(Arc<dyn Vfs>),
+    Memory(MemVfs),
+}
+
+impl FaultyVfs {
+    /// `inner`, with the faults of `plan`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Vfs>, plan: FaultPlan) -> Self {
+        Self { inner: Inner::Any(inner), plan }
+    }
+
+    /// `memory`, with the faults of `plan`; [`Effect::LoseWrites`] takes its full effect.
+    #[must_use]
+    pub fn over_memory(memory: MemVfs, plan: FaultPlan) -> Self {
+        Self { inner: Inner::Memory(memory), plan }
+    }
+
+    fn inner(&self) -> &dyn Vfs {
+        match &self.inner {
+            Inner::Any(inner) => inner.as_ref(),
+            Inner::Memory(memory) => memory,
+        }
+    }
+
+    fn decide(&self, kind: CallKind, path: &Path) -> io::Result<()> {
+        self.decide_pair(kind, path, None)
+    }
+
+    /// No effect but failing fits the calls of the file system itself.
+    fn decide_pair(&self, kind: CallKind, path: &Path, to: Option<&Path>) -> io::Result<()> {
+        let call = Call { kind, path: path.to_owned(), to: to.map(Path::to_owned), offset: 0, len: 0 };
+        self.plan.decide(call).map(|_| ())
+    }
+}
+
+impl Vfs for FaultyVfs {
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn VfsFile>> {
+        let creates = how == OpenHow::CreateNew;
+        self.decide(if creates { CallKind::Create } else { CallKind::Open }, path)?;
+        let (inner, memory): (Arc<dyn VfsFile>, _) = match &self.inner {
+            Inner::Any(vfs) => (vfs.open(path, how)?, None),
+            Inner::Memory(vfs) => {
+                let file = Arc::new(vfs.open_file(path, how)?);
+                (file.clone(), Some(file))
+            }
+        };
+        let seam = Seam { path: path.to_owned(), plan: self.plan.clone() };
+        Ok(Arc::new(FaultyFile { inner, memory, seam }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.decide(CallKind::CreateDir, path)?;
+        self.inner().create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.decide(CallKind::RemoveDir, path)?;
+        self.inner().remove_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.decide(CallKind::List, dir)?;
+        self.inner().list(dir)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.decide(CallKind::Metadata, path)?;
+        self.inner().metadata(path)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.decide(CallKind::RemoveFile, path)?;
+        self.inner().remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.decide_pair(CallKind::Rename, from, Some(to))?;
+        self.inner().rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.decide_pair(CallKind::HardLink, from, Some(to))?;
+        self.inner().hard_link(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.decide(CallKind::SyncDir, dir)?;
+        self.inner().sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.decide(CallKind::Lock, path)?;
+        self.inner().lock(path)
+    }
+
+    fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
+        self.decide(CallKind::Space, dir)?;
+        self.inner().available_space(dir)
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        self.inner().boot_id()
+    }
+
+    fn process_id(&self) -> u32 {
+        self.inner().process_id()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Arc<dyn VfsFile>,
+    /// The same file, when it is in memory and can be told to lose its writes.
+    memory: Option<Arc<MemFile>>,
+    seam: Seam,
+}
+
+impl FaultyFile {
+    fn sync(&self, kind: CallKind, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self.seam.decide(kind, 0, 0)? {
+            Some(Effect::LoseWrites(error)) => {
+                self.memory.as_ref().map_or(Ok(()), |file| file.lose_writes())?;
+                Err(self.seam.error(error))
+            }
+            _ => sync(),
+        }
+    }
+}
+
+impl VfsFile for FaultyFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let effect = self.seam.decide(CallKind::Read, offset, buf.len())?;
+        let mut count = self.inner.read_at(buf, offset)?;
+        match effect {
+            // Not to zero, which would mean the end of the file.
+            Some(Effect::ShortRead) => count = count.div_ceil(2),
+            Some(Effect::FlipBit(bit)) => flip(&mut buf[..count], bit),
+            _ => {}
+        }
+        self.seam.plan.count_bytes(count, 0);
+        Ok(count)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let effect = self.seam.decide(CallKind::Write, offset, buf.len())?;
+        self.seam.write(effect, buf, |part| self.inner.write_all_at(part, offset))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.seam.decide(CallKind::Metadata, 0, 0)?;
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.seam.decide(CallKind::SetLen, len, 0)?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync(CallKind::SyncData, || self.inner.sync_data())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync(CallKind::SyncAll, || self.inner.sync_all())
+    }
+
+    fn map_write(&self, offset: u64, len: usize) -> io::Result<Box<dyn WriteMap>> {
+        self.seam.decide(CallKind::MapWrite, offset, len)?;
+        let inner = self.inner.map_write(offset, len)?;
+        Ok(Box::new(FaultyWriteMap { inner, seam: self.seam.clone() }))
+    }
+
+    fn map_read(&self, len: usize) -> io::Result<Arc<dyn ReadMap>> {
+        let effect = self.seam.decide(CallKind::MapRead, 0, len)?;
+        let map = self.inner.map_read(len)?;
+        let Some(Effect::FlipBit(bit)) = effect else { return Ok(map) };
+        let mut bytes: Box<[u8]> = map.bytes().into();
+        flip(&mut bytes, bit);
+        Ok(Arc::new(BytesMap(bytes)))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyWriteMap {
+    inner: Box<dyn WriteMap>,
+    seam: Seam,
+}
+
+impl WriteMap for FaultyWriteMap {
+    fn write(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let effect = self.seam.decide(CallKind::MapStore, offset as u64, bytes.len())?;
+        self.seam.write(effect, bytes, |part| self.inner.write(offset, part))
+    }
+
+    fn publish_u32(&self, offset: usize, word: u32) -> io::Result<()> {
+        self.seam.decide(CallKind::MapPublish, offset as u64, 4)?;
+        self.inner.publish_u32(offset, word)
+    }
+}
+
+/// An open file's way to the plan.
+#[derive(Debug, Clone)]
+struct Seam {
+    path: PathBuf,
+    plan: FaultPlan,
+}
+
+impl Seam {
+    fn decide(&self, kind: CallKind, offset: u64, len: usize) -> io::Result<Option<Effect>> {
+        self.plan.decide(Call { kind, path: self.path.clone(), to: None, offset, len: len as u64 })
+    }
+
+    fn write(
+        &self,
+        effect: Option<Effect>,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if let Some(Effect::TearWrite(error)) = effect {
+            write(&bytes[..bytes.len() / 2])?;
+            return Err(self.error(error));
+        }
+        write(bytes)?;
+        self.plan.count_bytes(0, bytes.len());
+        Ok(())
+    }
+
+    fn error(&self, kind: io::ErrorKind) -> io::Error {
+        self.plan.error(kind, &self.path)
+    }
+}
+
+fn flip(bytes: &mut [u8], bit: u64) {
+    if bytes.is_empty() {
+        return;
+    }
+    let bit = bit % (bytes.len() as u64 * 8);
+    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+}
+
+#[cfg(test)]
+mod tests;
