@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod clock;
 mod error;
+pub mod extent;
 mod ids;
 pub mod page;
 pub mod pointer;
