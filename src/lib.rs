@@ -1,4 +1,11 @@
 //! An embedded key-value database that keeps data secret, whole and recoverable.
 
-mod memtable;
-mod shared_bytes;
+mod config;
+mod environment;
+mod error;
+
+pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
+pub use environment::Environment;
+pub use error::{Error, ReachableInterval, Result, TargetCandidate};
+pub use lightning_db_crypto::{Entropy, KeyProvider, KeySource};
+pub use lightning_db_storage::{Incarnation, SequenceNumber};
