@@ -4,9 +4,11 @@ pub mod bytes;
 pub mod clock;
 mod error;
 pub mod extent;
+pub mod filter;
 mod ids;
 pub mod page;
 pub mod pointer;
+pub mod tree;
 pub mod twin_file;
 pub mod vfs;
 
