@@ -40,10 +40,11 @@ mod sealed;
 mod secret;
 mod signing;
 mod source;
+mod uri;
 
 pub use aead::{
-    AeadKey, AeadSuite, Checksum, NONCE_LEN, Nonce, PortableAesGcm, RingAesGcm, SuiteId, TAG_LEN,
-    Tag, default_suite,
+    AeadKey, AeadSuite, Checksum, NONCE_LEN, Nonce, PortableAesGcm, RingAesGcm, SuiteId, TAG_LEN, Tag,
+    default_suite,
 };
 pub use digest::{ContentHasher, SetDigest, StreamDigest};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy, fresh_salt};
@@ -52,8 +53,7 @@ pub use ids::{DatabaseId, EpochId, SlotId};
 pub use kdf::{Purpose, derive};
 pub use keyring::{EpochInfo, Keyring, KeyringInfo, MAX_KEYRING_LEN, SlotInfo, peek};
 pub use provider::{
-    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, RawProvider, SlotContext,
-    WrappedKey,
+    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, RawProvider, SlotContext, WrappedKey,
 };
 pub use sealed::{SEALED_OVERHEAD, open_object, seal_object};
 pub use secret::SecretKey;
