@@ -1,0 +1,16 @@
+//! The suites against published vectors, and against each other.
+
+mod agreement;
+mod nist;
+mod wycheproof;
+
+use lightning_db_crypto::{AeadKey, AeadSuite, PortableAesGcm, RingAesGcm, SecretKey};
+
+/// Every implementation of AES-256-GCM.
+fn implementations() -> [Box<dyn AeadSuite>; 2] {
+    [Box::new(RingAesGcm), Box::new(PortableAesGcm)]
+}
+
+fn prepare(suite: &dyn AeadSuite, key: &[u8]) -> Box<dyn AeadKey> {
+    suite.key(&SecretKey::from_slice(key).expect("a key has 32 bytes"))
+}
