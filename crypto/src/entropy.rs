@@ -25,14 +25,9 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&self, buf: &mut [u8]) -> Result<(), CryptoError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the seam that others are sent to"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the seam that others are sent to")]
         let system = ring::rand::SystemRandom::new();
-        system
-            .fill(buf)
-            .map_err(|_| CryptoError::Entropy("the operating system's generator failed".into()))
+        system.fill(buf).map_err(|_| CryptoError::Entropy("the operating system's generator failed".into()))
     }
 }
 
@@ -44,8 +39,7 @@ pub struct SeededEntropy(Mutex<blake3::OutputReader>);
 impl SeededEntropy {
     /// The sequence of `seed`.
     pub fn new(seed: u64) -> Self {
-        let mut hasher =
-            blake3::Hasher::new_derive_key("lightning_db_crypto seeded entropy, for tests");
+        let mut hasher = blake3::Hasher::new_derive_key("lightning_db_crypto seeded entropy, for tests");
         hasher.update(&seed.to_le_bytes());
         Self(Mutex::new(hasher.finalize_xof()))
     }
@@ -53,10 +47,7 @@ impl SeededEntropy {
 
 impl Entropy for SeededEntropy {
     fn fill(&self, buf: &mut [u8]) -> Result<(), CryptoError> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .fill(buf);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(buf);
         Ok(())
     }
 }
@@ -71,16 +62,13 @@ impl fmt::Debug for SeededEntropy {
 ///
 /// A virtual machine that is cloned or resumed twice from one image may draw the same random bytes
 /// in both copies. So what tells the two apart is mixed in: give `hedge` the time, the process id,
-/// the machine's boot id, or (only if the salt's hash must not be secret-free) the content itself.
-/// A salt repeats only if both the random bytes and all of `hedge` do. The parts are hashed with
-/// 32 random bytes that are thrown away, so the salt reveals nothing of them.
+/// the machine's boot id, or the content itself. A salt repeats only if both the random bytes and
+/// all of `hedge` do. The parts are hashed with 32 random bytes that are thrown away, so the salt
+/// reveals nothing of them.
 ///
 /// # Errors
 /// [`CryptoError::Entropy`] when no random bytes can be had.
-pub fn fresh_salt<const N: usize>(
-    entropy: &dyn Entropy,
-    hedge: &[&[u8]],
-) -> Result<[u8; N], CryptoError> {
+pub fn fresh_salt<const N: usize>(entropy: &dyn Entropy, hedge: &[&[u8]]) -> Result<[u8; N], CryptoError> {
     let mut random = Zeroizing::new([0; 32]);
     entropy.fill(&mut *random)?;
     let mut hasher = blake3::Hasher::new_keyed(&random);
@@ -133,11 +121,7 @@ mod tests {
     fn salts_differ_under_a_stuck_generator() {
         let salt = |hedge: &[&[u8]]| fresh_salt::<24>(&Stuck, hedge).expect("never fails");
         assert_ne!(salt(&[b"10:00"]), salt(&[b"10:01"]));
-        assert_ne!(
-            salt(&[b"ab", b"c"]),
-            salt(&[b"a", b"bc"]),
-            "parts must not run into each other"
-        );
+        assert_ne!(salt(&[b"ab", b"c"]), salt(&[b"a", b"bc"]), "parts must not run into each other");
         assert_eq!(salt(&[b"10:00"]), salt(&[b"10:00"]));
     }
 }

@@ -65,9 +65,7 @@ pub enum CryptoError {
         supported: u32,
     },
     /// The data uses features that this program does not know.
-    #[error(
-        "the data uses features that this program does not know (bits {0:#x}): use a newer program"
-    )]
+    #[error("the data uses features that this program does not know (bits {0:#x}): use a newer program")]
     UnsupportedFeatures(u32),
     /// The source of random bytes failed.
     #[error("no random bytes: {0}")]
@@ -76,17 +74,13 @@ pub enum CryptoError {
     #[error("there is no key slot {0}: list the slots to see which there are")]
     SlotNotFound(SlotId),
     /// Without its last slot, nobody could ever open the database again.
-    #[error(
-        "this is the last key slot, and without it nobody could open the database: add another first"
-    )]
+    #[error("this is the last key slot, and without it nobody could open the database: add another first")]
     LastSlot,
     /// Another key slot has this label.
     #[error("a key slot with the label {0:?} exists: choose another label")]
     DuplicateLabel(String),
     /// The keyring holds no data key of this number.
-    #[error(
-        "the keyring has no data key for epoch {0}: it was destroyed, or a newer keyring is needed"
-    )]
+    #[error("the keyring has no data key for epoch {0}: it was destroyed, or a newer keyring is needed")]
     EpochNotFound(EpochId),
     /// New data is written with the current epoch, so it cannot be destroyed.
     #[error("epoch {0} is the current one and cannot be destroyed: start a new one first")]

@@ -47,18 +47,10 @@ impl Purpose {
 /// The label and each part of the context go in with their length before them, so that two lists
 /// of parts give the same key only if they are the same list.
 pub fn derive(key: &SecretKey, purpose: Purpose, context: &[&[u8]]) -> SecretKey {
-    let parts: Vec<&[u8]> = std::iter::once(purpose.label())
-        .chain(context.iter().copied())
-        .collect();
-    let lengths: Vec<[u8; 8]> = parts
-        .iter()
-        .map(|part| (part.len() as u64).to_le_bytes())
-        .collect();
-    let info: Vec<&[u8]> = lengths
-        .iter()
-        .zip(&parts)
-        .flat_map(|(length, part)| [length.as_slice(), part])
-        .collect();
+    let parts: Vec<&[u8]> = std::iter::once(purpose.label()).chain(context.iter().copied()).collect();
+    let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_le_bytes()).collect();
+    let info: Vec<&[u8]> =
+        lengths.iter().zip(&parts).flat_map(|(length, part)| [length.as_slice(), part]).collect();
     SecretKey::try_fill(|out| hkdf_sha256(EXTRACT_SALT, key.expose(), &info, out))
         .expect("32 bytes are within what HKDF-SHA256 can give")
 }
@@ -75,10 +67,7 @@ fn hkdf_sha256(salt: &[u8], key: &[u8], info: &[&[u8]], out: &mut [u8]) -> Resul
     extracted
         .expand(info, OutLen(out.len()))
         .and_then(|okm| okm.fill(out))
-        .map_err(|_| CryptoError::TooLarge {
-            what: "the output of HKDF-SHA256 in bytes",
-            max: 255 * 32,
-        })
+        .map_err(|_| CryptoError::TooLarge { what: "the output of HKDF-SHA256 in bytes", max: 255 * 32 })
 }
 
 #[cfg(test)]
@@ -101,12 +90,7 @@ mod tests {
                     valid += 1;
                 }
                 TestResult::Invalid => {
-                    assert!(
-                        result.is_err(),
-                        "test {} ({}) must be refused",
-                        test.tc_id,
-                        test.comment
-                    );
+                    assert!(result.is_err(), "test {} ({}) must be refused", test.tc_id, test.comment);
                     refused += 1;
                 }
                 TestResult::Acceptable => panic!("test {}: the set has no such result", test.tc_id),
@@ -133,35 +117,18 @@ mod tests {
         let contexts: [&[&[u8]]; 5] = [&[], &[b""], &[b"ab", b"c"], &[b"a", b"bc"], &[b"abc"]];
         let derived: std::collections::HashSet<[u8; 32]> = all
             .iter()
-            .flat_map(|purpose| {
-                contexts
-                    .iter()
-                    .map(|context| *derive(&key, *purpose, context).expose())
-            })
+            .flat_map(|purpose| contexts.iter().map(|context| *derive(&key, *purpose, context).expose()))
             .collect();
         assert_eq!(derived.len(), all.len() * contexts.len());
-        assert_eq!(
-            derive(&key, Purpose::Segment, &[b"x"]),
-            derive(&key, Purpose::Segment, &[b"x"])
-        );
+        assert_eq!(derive(&key, Purpose::Segment, &[b"x"]), derive(&key, Purpose::Segment, &[b"x"]));
     }
 
     /// Every stored database depends on this value: a change of it is a change of the format.
     #[test]
     fn the_derivation_is_pinned() {
-        let derived = derive(
-            &SecretKey::from_bytes([1; 32]),
-            Purpose::Segment,
-            &[b"context"],
-        );
+        let derived = derive(&SecretKey::from_bytes([1; 32]), Purpose::Segment, &[b"context"]);
         let mut expected = [0; 32];
-        let info = [
-            &7u64.to_le_bytes()[..],
-            b"segment",
-            &7u64.to_le_bytes()[..],
-            b"context",
-        ]
-        .concat();
+        let info = [&7u64.to_le_bytes()[..], b"segment", &7u64.to_le_bytes()[..], b"context"].concat();
         hkdf_sha256(EXTRACT_SALT, &[1; 32], &[&info], &mut expected).expect("short enough");
         assert_eq!(derived.expose(), &expected);
     }

@@ -17,8 +17,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    AeadSuite, ContentHasher, CryptoError, DatabaseId, Entropy, EpochId, KeyProvider, PublicKey,
-    Purpose, SecretKey, SigningKey, SlotId, SuiteId, WrappedKey, derive, open_object, seal_object,
+    AeadSuite, ContentHasher, CryptoError, DatabaseId, Entropy, EpochId, KeyProvider, PublicKey, Purpose,
+    SecretKey, SigningKey, SlotId, SuiteId, WrappedKey, derive, open_object, seal_object,
 };
 use codec::{Body, Clear, MAX_EPOCHS};
 
@@ -176,16 +176,10 @@ impl Keyring {
             (_, Some(provider)) => slots::unlock(clear, provider)?,
         };
         if !commits_to(&master, clear) {
-            return Err(codec::malformed(
-                "its commitment is not that of its master key".into(),
-            ));
+            return Err(codec::malformed("its commitment is not that of its master key".into()));
         }
         let suite = clear.suite.suite();
-        let Body {
-            signing,
-            next_epoch,
-            epochs,
-        } = parsed.open_body(&*suite, &master)?;
+        let Body { signing, next_epoch, epochs } = parsed.open_body(&*suite, &master)?;
         let clear = parsed.clear;
         let keyring = Self {
             database: clear.database,
@@ -251,15 +245,8 @@ impl Keyring {
     ///
     /// # Errors
     /// [`CryptoError::Entropy`]; [`CryptoError::TooLarge`] beyond 10,000 epochs.
-    pub fn start_epoch(
-        &mut self,
-        entropy: &dyn Entropy,
-        now_micros: i64,
-    ) -> Result<EpochId, CryptoError> {
-        let full = CryptoError::TooLarge {
-            what: "the number of data keys",
-            max: MAX_EPOCHS as u64,
-        };
+    pub fn start_epoch(&mut self, entropy: &dyn Entropy, now_micros: i64) -> Result<EpochId, CryptoError> {
+        let full = CryptoError::TooLarge { what: "the number of data keys", max: MAX_EPOCHS as u64 };
         if self.epochs.len() >= MAX_EPOCHS {
             return Err(full);
         }
@@ -267,14 +254,7 @@ impl Keyring {
         let next_epoch = self.next_epoch.checked_add(1).ok_or(full)?;
         let key = SecretKey::random(entropy)?;
         let commitment = self.epoch_commitment(id, &key);
-        self.epochs.push(Epoch {
-            info: EpochInfo {
-                id,
-                created_micros: now_micros,
-                commitment,
-            },
-            key,
-        });
+        self.epochs.push(Epoch { info: EpochInfo { id, created_micros: now_micros, commitment }, key });
         self.next_epoch = next_epoch;
         self.generation += 1;
         Ok(id)
@@ -286,11 +266,8 @@ impl Keyring {
     /// # Errors
     /// [`CryptoError::EpochNotFound`]; [`CryptoError::EpochIsCurrent`].
     pub fn destroy_epoch(&mut self, id: EpochId) -> Result<(), CryptoError> {
-        let index = self
-            .epochs
-            .iter()
-            .position(|epoch| epoch.info.id == id)
-            .ok_or(CryptoError::EpochNotFound(id))?;
+        let index =
+            self.epochs.iter().position(|epoch| epoch.info.id == id).ok_or(CryptoError::EpochNotFound(id))?;
         if id == self.current_epoch() {
             return Err(CryptoError::EpochIsCurrent(id));
         }
@@ -304,11 +281,8 @@ impl Keyring {
     /// # Errors
     /// [`CryptoError::EpochNotFound`]; [`CryptoError::Malformed`] if it changed in memory.
     pub fn data_key(&self, id: EpochId) -> Result<&SecretKey, CryptoError> {
-        let epoch = self
-            .epochs
-            .iter()
-            .find(|epoch| epoch.info.id == id)
-            .ok_or(CryptoError::EpochNotFound(id))?;
+        let epoch =
+            self.epochs.iter().find(|epoch| epoch.info.id == id).ok_or(CryptoError::EpochNotFound(id))?;
         self.check_epoch(epoch)?;
         Ok(&epoch.key)
     }
@@ -364,9 +338,8 @@ impl Keyring {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-        let (prefix, sealed) = sealed
-            .split_first_chunk::<EPOCH_PREFIX_LEN>()
-            .ok_or(CryptoError::OpenFailed)?;
+        let (prefix, sealed) =
+            sealed.split_first_chunk::<EPOCH_PREFIX_LEN>().ok_or(CryptoError::OpenFailed)?;
         let key = self.data_key(EpochId(u32::from_le_bytes(*prefix)))?;
         let (context, aad) = (self.small_context(context), [prefix, aad].concat());
         open_object(&*self.suite, key, label, &context, &aad, sealed)
@@ -388,9 +361,7 @@ impl Keyring {
     }
 
     fn current(&self) -> &Epoch {
-        self.epochs
-            .last()
-            .expect("a keyring has at least one epoch, from its creation on")
+        self.epochs.last().expect("a keyring has at least one epoch, from its creation on")
     }
 
     fn small_context(&self, context: &[u8]) -> Vec<u8> {
@@ -407,10 +378,7 @@ impl Keyring {
         if bool::from(computed.ct_eq(&epoch.info.commitment)) {
             return Ok(());
         }
-        Err(codec::malformed(format!(
-            "the data key of epoch {} is not the committed one",
-            epoch.info.id
-        )))
+        Err(codec::malformed(format!("the data key of epoch {} is not the committed one", epoch.info.id)))
     }
 }
 
@@ -419,9 +387,7 @@ fn master_commitment(master: &SecretKey, database: DatabaseId) -> [u8; 32] {
 }
 
 fn commits_to(master: &SecretKey, clear: &Clear) -> bool {
-    master_commitment(master, clear.database)
-        .ct_eq(&clear.commitment)
-        .into()
+    master_commitment(master, clear.database).ct_eq(&clear.commitment).into()
 }
 
 impl fmt::Debug for Keyring {
@@ -431,14 +397,7 @@ impl fmt::Debug for Keyring {
             .field("generation", &self.generation)
             .field("suite", &self.suite)
             .field("slots", &self.slots())
-            .field(
-                "epochs",
-                &self
-                    .epochs
-                    .iter()
-                    .map(|epoch| epoch.info.id)
-                    .collect::<Vec<_>>(),
-            )
+            .field("epochs", &self.epochs.iter().map(|epoch| epoch.info.id).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

@@ -14,9 +14,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::{
-    AeadSuite, CryptoError, Entropy, Purpose, SecretKey, TAG_LEN, aead::Nonce, derive, fresh_salt,
-};
+use crate::{AeadSuite, CryptoError, Entropy, Purpose, SecretKey, TAG_LEN, aead::Nonce, derive, fresh_salt};
 
 const SALT_LEN: usize = 24;
 const NONCE: Nonce = [0; 12];
@@ -41,10 +39,8 @@ pub fn seal_object(
     plaintext: &[u8],
 ) -> Result<Vec<u8>, CryptoError> {
     let mixer = derive(parent, Purpose::ObjectSalt, &[]);
-    let salt: [u8; SALT_LEN] = fresh_salt(
-        entropy,
-        &[mixer.expose(), label.as_bytes(), context, aad, plaintext],
-    )?;
+    let salt: [u8; SALT_LEN] =
+        fresh_salt(entropy, &[mixer.expose(), label.as_bytes(), context, aad, plaintext])?;
     let key = object_key(suite, parent, label, context, &salt);
     let mut sealed = Vec::with_capacity(plaintext.len() + SEALED_OVERHEAD);
     sealed.extend_from_slice(&salt);
@@ -66,12 +62,8 @@ pub fn open_object(
     aad: &[u8],
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let (salt, rest) = sealed
-        .split_first_chunk::<SALT_LEN>()
-        .ok_or(CryptoError::OpenFailed)?;
-    let (ciphertext, tag) = rest
-        .split_last_chunk::<TAG_LEN>()
-        .ok_or(CryptoError::OpenFailed)?;
+    let (salt, rest) = sealed.split_first_chunk::<SALT_LEN>().ok_or(CryptoError::OpenFailed)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(CryptoError::OpenFailed)?;
     let key = object_key(suite, parent, label, context, salt);
     let mut plaintext = Zeroizing::new(ciphertext.to_vec());
     key.open_detached(&NONCE, aad, &mut plaintext, tag)?;
@@ -85,9 +77,5 @@ fn object_key(
     context: &[u8],
     salt: &[u8; SALT_LEN],
 ) -> Box<dyn crate::AeadKey> {
-    suite.key(&derive(
-        parent,
-        Purpose::SealedObject,
-        &[label.as_bytes(), context, salt],
-    ))
+    suite.key(&derive(parent, Purpose::SealedObject, &[label.as_bytes(), context, salt]))
 }

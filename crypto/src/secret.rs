@@ -101,11 +101,7 @@ mod tests {
     #[test]
     fn prints_nothing_of_the_key() {
         let key = SecretKey::from_bytes([0xab; 32]);
-        for text in [
-            format!("{key:?}"),
-            format!("{key:#?}"),
-            format!("{:?}", Some(&key)),
-        ] {
+        for text in [format!("{key:?}"), format!("{key:#?}"), format!("{:?}", Some(&key))] {
             assert!(text.contains("[redacted]"));
             assert!(!text.contains("171") && !text.contains("ab, ab"), "{text}");
         }

@@ -20,12 +20,7 @@ impl SigningKey {
     /// The key of a seed of 32 random bytes.
     pub fn from_seed(seed: SecretKey) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose()).expect("a seed has 32 bytes");
-        let public = PublicKey(
-            pair.public_key()
-                .as_ref()
-                .try_into()
-                .expect("a public key has 32 bytes"),
-        );
+        let public = PublicKey(pair.public_key().as_ref().try_into().expect("a public key has 32 bytes"));
         Self { seed, public }
     }
 
@@ -38,10 +33,7 @@ impl SigningKey {
     pub fn sign(&self, message: &[u8]) -> Signature {
         let pair = Ed25519KeyPair::from_seed_and_public_key(self.seed.expose(), &self.public.0)
             .expect("the public key was computed from this seed");
-        pair.sign(message)
-            .as_ref()
-            .try_into()
-            .expect("a signature has 64 bytes")
+        pair.sign(message).as_ref().try_into().expect("a signature has 64 bytes")
     }
 
     pub(crate) fn seed(&self) -> &SecretKey {
@@ -91,11 +83,8 @@ mod tests {
     #[test]
     fn rfc_8032() {
         let mut seed = [0; 32];
-        hex::decode_to_slice(
-            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
-            &mut seed,
-        )
-        .expect("hex");
+        hex::decode_to_slice("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb", &mut seed)
+            .expect("hex");
         let key = SigningKey::from_seed(SecretKey::from_bytes(seed));
         assert_eq!(
             key.public_key().to_string(),
@@ -114,22 +103,14 @@ mod tests {
     fn any_change_is_refused() {
         let key = SigningKey::from_seed(SecretKey::from_bytes([8; 32]));
         let signature = key.sign(b"manifest 7");
-        assert!(matches!(
-            key.public_key().verify(b"manifest 8", &signature),
-            Err(CryptoError::BadSignature)
-        ));
+        assert!(matches!(key.public_key().verify(b"manifest 8", &signature), Err(CryptoError::BadSignature)));
         for bit in 0..512 {
             let mut forged = signature;
             forged[bit / 8] ^= 1 << (bit % 8);
             assert!(key.public_key().verify(b"manifest 7", &forged).is_err());
         }
         let other = SigningKey::from_seed(SecretKey::from_bytes([9; 32]));
-        assert!(
-            other
-                .public_key()
-                .verify(b"manifest 7", &signature)
-                .is_err()
-        );
+        assert!(other.public_key().verify(b"manifest 7", &signature).is_err());
         assert!(!format!("{key:?}").contains("080808"));
     }
 }

@@ -42,9 +42,7 @@ impl KeySource {
 
     /// A passphrase, stretched with Argon2id.
     pub fn passphrase(passphrase: impl Into<String>) -> Self {
-        Self(Origin::Passphrase(Arc::new(Zeroizing::new(
-            passphrase.into(),
-        ))))
+        Self(Origin::Passphrase(Arc::new(Zeroizing::new(passphrase.into()))))
     }
 
     /// A random key of 32 bytes.
@@ -95,9 +93,7 @@ impl KeySource {
     pub fn resolve(&self) -> Result<Option<Arc<dyn KeyProvider>>, CryptoError> {
         Ok(Some(match &self.0 {
             Origin::None => return Ok(None),
-            Origin::Passphrase(passphrase) => {
-                Arc::new(PassphraseProvider::new(passphrase.as_str())?)
-            }
+            Origin::Passphrase(passphrase) => Arc::new(PassphraseProvider::new(passphrase.as_str())?),
             Origin::Raw(key) => Arc::new(RawProvider::new(key.duplicate())),
             Origin::File(path) => Arc::new(RawProvider::from_file(path)?),
             Origin::Env(name) => Arc::new(RawProvider::from_env(name)?),

@@ -27,12 +27,7 @@ impl AeadSuite for PortableAesGcm {
 struct PortableKey(Aes256Gcm);
 
 impl AeadKey for PortableKey {
-    fn seal_detached(
-        &self,
-        nonce: &Nonce,
-        aad: &[u8],
-        in_out: &mut [u8],
-    ) -> Result<Tag, CryptoError> {
+    fn seal_detached(&self, nonce: &Nonce, aad: &[u8], in_out: &mut [u8]) -> Result<Tag, CryptoError> {
         check_len(in_out.len())?;
         let tag = self
             .0
@@ -48,9 +43,7 @@ impl AeadKey for PortableKey {
         in_out: &mut [u8],
         tag: &Tag,
     ) -> Result<(), CryptoError> {
-        let opened =
-            self.0
-                .decrypt_inout_detached(nonce.into(), aad, (&mut *in_out).into(), tag.into());
+        let opened = self.0.decrypt_inout_detached(nonce.into(), aad, (&mut *in_out).into(), tag.into());
         if opened.is_err() {
             in_out.fill(0);
             return Err(CryptoError::OpenFailed);

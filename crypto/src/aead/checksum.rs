@@ -35,12 +35,7 @@ impl AeadSuite for Checksum {
 struct Keyless;
 
 impl AeadKey for Keyless {
-    fn seal_detached(
-        &self,
-        nonce: &Nonce,
-        aad: &[u8],
-        in_out: &mut [u8],
-    ) -> Result<Tag, CryptoError> {
+    fn seal_detached(&self, nonce: &Nonce, aad: &[u8], in_out: &mut [u8]) -> Result<Tag, CryptoError> {
         check_len(in_out.len())?;
         Ok(checksum(nonce, aad, in_out))
     }

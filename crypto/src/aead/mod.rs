@@ -77,12 +77,7 @@ pub trait AeadKey: Send + Sync {
     ///
     /// # Errors
     /// [`CryptoError::TooLarge`] beyond 64 GiB; `in_out` is then unchanged.
-    fn seal_detached(
-        &self,
-        nonce: &Nonce,
-        aad: &[u8],
-        in_out: &mut [u8],
-    ) -> Result<Tag, CryptoError>;
+    fn seal_detached(&self, nonce: &Nonce, aad: &[u8], in_out: &mut [u8]) -> Result<Tag, CryptoError>;
 
     /// Opens `in_out` in place.
     ///
@@ -111,10 +106,7 @@ pub fn default_suite() -> Arc<dyn AeadSuite> {
 
 fn check_len(len: usize) -> Result<(), CryptoError> {
     if len as u64 > MAX_MESSAGE_LEN {
-        return Err(CryptoError::TooLarge {
-            what: "a sealed message in bytes",
-            max: MAX_MESSAGE_LEN,
-        });
+        return Err(CryptoError::TooLarge { what: "a sealed message in bytes", max: MAX_MESSAGE_LEN });
     }
     Ok(())
 }

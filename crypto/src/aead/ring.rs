@@ -22,8 +22,8 @@ impl AeadSuite for RingAesGcm {
     }
 
     fn key(&self, key: &SecretKey) -> Box<dyn AeadKey> {
-        let unbound = aead::UnboundKey::new(&aead::AES_256_GCM, key.expose())
-            .expect("32 bytes are what AES-256 takes");
+        let unbound =
+            aead::UnboundKey::new(&aead::AES_256_GCM, key.expose()).expect("32 bytes are what AES-256 takes");
         Box::new(RingKey(MaybeUninit::new(aead::LessSafeKey::new(unbound))))
     }
 }
@@ -33,10 +33,7 @@ struct RingKey(MaybeUninit<aead::LessSafeKey>);
 
 impl RingKey {
     fn get(&self) -> &aead::LessSafeKey {
-        #[expect(
-            unsafe_code,
-            reason = "the wrapper exists so that the bytes can be wiped on drop"
-        )]
+        #[expect(unsafe_code, reason = "the wrapper exists so that the bytes can be wiped on drop")]
         // SAFETY: it is initialised when made, and until it is dropped.
         unsafe {
             self.0.assume_init_ref()
@@ -46,10 +43,7 @@ impl RingKey {
 
 impl Drop for RingKey {
     fn drop(&mut self) {
-        #[expect(
-            unsafe_code,
-            reason = "the wrapper exists so that the bytes can be wiped on drop"
-        )]
+        #[expect(unsafe_code, reason = "the wrapper exists so that the bytes can be wiped on drop")]
         // SAFETY: it is initialised, and nothing uses it after this.
         unsafe {
             self.0.assume_init_drop();
@@ -59,12 +53,7 @@ impl Drop for RingKey {
 }
 
 impl AeadKey for RingKey {
-    fn seal_detached(
-        &self,
-        nonce: &Nonce,
-        aad: &[u8],
-        in_out: &mut [u8],
-    ) -> Result<Tag, CryptoError> {
+    fn seal_detached(&self, nonce: &Nonce, aad: &[u8], in_out: &mut [u8]) -> Result<Tag, CryptoError> {
         check_len(in_out.len())?;
         let nonce = aead::Nonce::assume_unique_for_key(*nonce);
         let tag = self

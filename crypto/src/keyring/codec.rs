@@ -36,8 +36,8 @@ use zeroize::Zeroizing;
 
 use super::{Epoch, Keyring, MAX_KEYRING_LEN, Slot, SlotInfo, master_commitment, reader::Reader};
 use crate::{
-    AeadSuite, CryptoError, DatabaseId, Entropy, EpochId, PublicKey, SEALED_OVERHEAD, SecretKey,
-    SigningKey, SlotId, SuiteId, WrappedKey, open_object, seal_object,
+    AeadSuite, CryptoError, DatabaseId, Entropy, EpochId, PublicKey, SEALED_OVERHEAD, SecretKey, SigningKey,
+    SlotId, SuiteId, WrappedKey, open_object, seal_object,
 };
 
 const MAGIC: &[u8; 8] = b"LDBKEYS\0";
@@ -85,15 +85,7 @@ pub(super) fn encode(keyring: &Keyring, entropy: &dyn Entropy) -> Result<Vec<u8>
     let mut out = encode_clear(keyring);
     put_u32(&mut out, plain.len() + SEALED_OVERHEAD);
     let context = keyring.database.as_bytes();
-    let sealed = seal_object(
-        &*keyring.suite,
-        &keyring.master,
-        entropy,
-        BODY_LABEL,
-        context,
-        &out,
-        &plain,
-    )?;
+    let sealed = seal_object(&*keyring.suite, &keyring.master, entropy, BODY_LABEL, context, &out, &plain)?;
     out.extend_from_slice(&sealed);
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
@@ -102,21 +94,13 @@ pub(super) fn encode(keyring: &Keyring, entropy: &dyn Entropy) -> Result<Vec<u8>
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, CryptoError> {
     if bytes.len() > MAX_KEYRING_LEN {
-        return Err(malformed(format!(
-            "it has {} bytes, more than any keyring",
-            bytes.len()
-        )));
+        return Err(malformed(format!("it has {} bytes, more than any keyring", bytes.len())));
     }
-    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or_else(|| {
-        malformed(format!(
-            "it has {} bytes, too few for a keyring",
-            bytes.len()
-        ))
-    })?;
+    let (content, checksum) = bytes
+        .split_last_chunk::<CHECKSUM_LEN>()
+        .ok_or_else(|| malformed(format!("it has {} bytes, too few for a keyring", bytes.len())))?;
     if blake3::hash(content) != *checksum {
-        return Err(malformed(
-            "its checksum does not match: restore the other copy, or a backup".into(),
-        ));
+        return Err(malformed("its checksum does not match: restore the other copy, or a backup".into()));
     }
     let mut reader = Reader::new(content);
     let clear = decode_clear(&mut reader)?;
@@ -124,42 +108,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, CryptoError> {
     let clear_bytes = &content[..content.len() - reader.left().len()];
     let body = reader.left();
     if body.len() != body_len {
-        return Err(malformed(format!(
-            "its body has {} bytes, not {body_len}",
-            body.len()
-        )));
+        return Err(malformed(format!("its body has {} bytes, not {body_len}", body.len())));
     }
-    Ok(Parsed {
-        clear,
-        clear_bytes,
-        body,
-    })
+    Ok(Parsed { clear, clear_bytes, body })
 }
 
 impl Parsed<'_> {
     /// Opens the body with the master key, which has been compared with its commitment.
-    pub(super) fn open_body(
-        &self,
-        suite: &dyn AeadSuite,
-        master: &SecretKey,
-    ) -> Result<Body, CryptoError> {
+    pub(super) fn open_body(&self, suite: &dyn AeadSuite, master: &SecretKey) -> Result<Body, CryptoError> {
         let context = self.clear.database.as_bytes();
-        let plain = open_object(
-            suite,
-            master,
-            BODY_LABEL,
-            context,
-            self.clear_bytes,
-            self.body,
-        )
-        .map_err(|_| {
-            malformed("the key is right, but the body does not open: it was changed".into())
-        })?;
+        let plain = open_object(suite, master, BODY_LABEL, context, self.clear_bytes, self.body)
+            .map_err(|_| malformed("the key is right, but the body does not open: it was changed".into()))?;
         let body = decode_body(&plain)?;
         if body.signing.public_key() != self.clear.public_key {
-            return Err(malformed(
-                "its public key is not that of its signing key".into(),
-            ));
+            return Err(malformed("its public key is not that of its signing key".into()));
         }
         Ok(body)
     }
@@ -196,10 +158,7 @@ fn decode_clear(reader: &mut Reader<'_>) -> Result<Clear, CryptoError> {
     }
     let version = reader.u32("format version")?;
     if version > VERSION {
-        return Err(CryptoError::UnsupportedVersion {
-            found: version,
-            supported: VERSION,
-        });
+        return Err(CryptoError::UnsupportedVersion { found: version, supported: VERSION });
     }
     if version == 0 {
         return Err(malformed("its format version is 0".into()));
@@ -209,26 +168,15 @@ fn decode_clear(reader: &mut Reader<'_>) -> Result<Clear, CryptoError> {
         return Err(CryptoError::UnsupportedFeatures(unknown));
     }
     let [suite] = reader.array("suite")?;
-    let suite =
-        SuiteId::from_u8(suite).ok_or_else(|| malformed(format!("there is no suite {suite}")))?;
+    let suite = SuiteId::from_u8(suite).ok_or_else(|| malformed(format!("there is no suite {suite}")))?;
     let database = DatabaseId(reader.array("database id")?);
     let generation = reader.u64("generation")?;
     let public_key = PublicKey(reader.array("public key")?);
     let commitment = reader.array("commitment")?;
     let next_slot = reader.u32("next slot number")?;
     let count = reader.count("number of slots", MAX_SLOTS)?;
-    let slots = (0..count)
-        .map(|_| decode_slot(reader))
-        .collect::<Result<Vec<_>, _>>()?;
-    let clear = Clear {
-        suite,
-        database,
-        generation,
-        public_key,
-        commitment,
-        next_slot,
-        slots,
-    };
+    let slots = (0..count).map(|_| decode_slot(reader)).collect::<Result<Vec<_>, _>>()?;
+    let clear = Clear { suite, database, generation, public_key, commitment, next_slot, slots };
     check_clear(&clear)?;
     Ok(clear)
 }
@@ -240,42 +188,25 @@ fn decode_slot(reader: &mut Reader<'_>) -> Result<Slot, CryptoError> {
     let commitment = reader.array("commitment of a slot")?;
     let kind = reader.text("kind of a slot", MAX_KIND_LEN)?;
     let label = reader.text("label of a slot", MAX_LABEL_LEN)?;
-    let params = reader
-        .bytes("parameters of a slot", MAX_PARAMS_LEN)?
-        .to_vec();
-    let bytes = reader
-        .bytes("wrapped key of a slot", MAX_WRAPPED_LEN)?
-        .to_vec();
+    let params = reader.bytes("parameters of a slot", MAX_PARAMS_LEN)?.to_vec();
+    let bytes = reader.bytes("wrapped key of a slot", MAX_WRAPPED_LEN)?.to_vec();
     Ok(Slot {
-        info: SlotInfo {
-            id,
-            kind,
-            label,
-            created_micros,
-        },
+        info: SlotInfo { id, kind, label, created_micros },
         salt,
-        wrapped: WrappedKey {
-            params,
-            bytes,
-            commitment,
-        },
+        wrapped: WrappedKey { params, bytes, commitment },
     })
 }
 
 fn check_clear(clear: &Clear) -> Result<(), CryptoError> {
-    if (clear.suite == SuiteId::Checksum) != clear.slots.is_empty() {
-        return Err(malformed(
-            "an encrypted keyring has slots, and one that is not has none".into(),
-        ));
+    // Room to grow by one with each change, for ever.
+    if clear.generation == 0 || clear.generation > u64::from(u32::MAX) << 16 {
+        return Err(malformed(format!("its generation is {}", clear.generation)));
     }
-    let ascending = clear
-        .slots
-        .windows(2)
-        .all(|pair| pair[0].info.id < pair[1].info.id);
-    let below_next = clear
-        .slots
-        .iter()
-        .all(|slot| slot.info.id.0 < clear.next_slot);
+    if (clear.suite == SuiteId::Checksum) != clear.slots.is_empty() {
+        return Err(malformed("an encrypted keyring has slots, and one that is not has none".into()));
+    }
+    let ascending = clear.slots.windows(2).all(|pair| pair[0].info.id < pair[1].info.id);
+    let below_next = clear.slots.iter().all(|slot| slot.info.id.0 < clear.next_slot);
     if !ascending || !below_next {
         return Err(malformed("its slots are not numbered in order".into()));
     }
@@ -284,9 +215,7 @@ fn check_clear(clear: &Clear) -> Result<(), CryptoError> {
 
 fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
     // Room for all of it, so that no reallocation leaves keys behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(
-        32 + 8 + keyring.epochs.len() * EPOCH_LEN,
-    ));
+    let mut out = Zeroizing::new(Vec::with_capacity(32 + 8 + keyring.epochs.len() * EPOCH_LEN));
     out.extend_from_slice(keyring.signing.seed().expose());
     out.extend_from_slice(&keyring.next_epoch.to_le_bytes());
     put_u32(&mut out, keyring.epochs.len());
@@ -305,54 +234,32 @@ fn decode_body(plain: &[u8]) -> Result<Body, CryptoError> {
     let signing = SigningKey::from_seed(reader.key("signing key")?);
     let next_epoch = reader.u32("next epoch")?;
     let count = reader.count("number of epochs", MAX_EPOCHS)?;
-    let epochs = (0..count)
-        .map(|_| decode_epoch(&mut reader))
-        .collect::<Result<Vec<_>, _>>()?;
+    let epochs = (0..count).map(|_| decode_epoch(&mut reader)).collect::<Result<Vec<_>, _>>()?;
     if !reader.left().is_empty() {
         return Err(malformed("bytes are left over after its epochs".into()));
     }
-    let ascending = epochs
-        .windows(2)
-        .all(|pair| pair[0].info.id < pair[1].info.id);
-    let newest = epochs
-        .last()
-        .ok_or_else(|| malformed("it has no data key".into()))?;
+    let ascending = epochs.windows(2).all(|pair| pair[0].info.id < pair[1].info.id);
+    let newest = epochs.last().ok_or_else(|| malformed("it has no data key".into()))?;
     if !ascending || newest.info.id.0 >= next_epoch {
         return Err(malformed("its epochs are not numbered in order".into()));
     }
-    Ok(Body {
-        signing,
-        next_epoch,
-        epochs,
-    })
+    Ok(Body { signing, next_epoch, epochs })
 }
 
 fn decode_epoch(reader: &mut Reader<'_>) -> Result<Epoch, CryptoError> {
     let domain = reader.u32("domain of an epoch")?;
     if domain != DEFAULT_DOMAIN {
-        return Err(malformed(format!(
-            "epoch domain {domain} needs a newer program"
-        )));
+        return Err(malformed(format!("epoch domain {domain} needs a newer program")));
     }
     let id = EpochId(reader.u32("number of an epoch")?);
     let created_micros = reader.i64("time of an epoch")?;
     let key = reader.key("data key")?;
     let commitment = reader.array("commitment of an epoch")?;
-    Ok(Epoch {
-        info: super::EpochInfo {
-            id,
-            created_micros,
-            commitment,
-        },
-        key,
-    })
+    Ok(Epoch { info: super::EpochInfo { id, created_micros, commitment }, key })
 }
 
 pub(super) fn malformed(reason: String) -> CryptoError {
-    CryptoError::Malformed {
-        what: "keyring",
-        reason,
-    }
+    CryptoError::Malformed { what: "keyring", reason }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -369,23 +276,12 @@ fn put_u32(out: &mut Vec<u8>, value: usize) {
 pub(super) fn check_wrapped(wrapped: &WrappedKey, kind: &str) -> Result<(), CryptoError> {
     let limits = [
         ("the kind of a key slot in bytes", kind.len(), MAX_KIND_LEN),
-        (
-            "the parameters of a key slot in bytes",
-            wrapped.params.len(),
-            MAX_PARAMS_LEN,
-        ),
-        (
-            "a wrapped key in bytes",
-            wrapped.bytes.len(),
-            MAX_WRAPPED_LEN,
-        ),
+        ("the parameters of a key slot in bytes", wrapped.params.len(), MAX_PARAMS_LEN),
+        ("a wrapped key in bytes", wrapped.bytes.len(), MAX_WRAPPED_LEN),
     ];
     for (what, len, max) in limits {
         if len > max {
-            return Err(CryptoError::TooLarge {
-                what,
-                max: max as u64,
-            });
+            return Err(CryptoError::TooLarge { what, max: max as u64 });
         }
     }
     Ok(())

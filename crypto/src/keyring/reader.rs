@@ -16,10 +16,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, field: &str, len: usize) -> Result<&'a [u8], CryptoError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or_else(|| malformed(format!("it ends inside the {field}")))?;
+        let (taken, rest) =
+            self.0.split_at_checked(len).ok_or_else(|| malformed(format!("it ends inside the {field}")))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -43,9 +41,7 @@ impl<'a> Reader<'a> {
     pub(super) fn count(&mut self, field: &str, max: usize) -> Result<usize, CryptoError> {
         let count = self.u32(field)? as usize;
         if count > max {
-            return Err(malformed(format!(
-                "its {field} is {count}, above the limit of {max}"
-            )));
+            return Err(malformed(format!("its {field} is {count}, above the limit of {max}")));
         }
         Ok(count)
     }
@@ -57,8 +53,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn text(&mut self, field: &str, max_len: usize) -> Result<String, CryptoError> {
         let bytes = self.bytes(field, max_len)?;
-        String::from_utf8(bytes.to_vec())
-            .map_err(|_| malformed(format!("its {field} is not UTF-8")))
+        String::from_utf8(bytes.to_vec()).map_err(|_| malformed(format!("its {field} is not UTF-8")))
     }
 
     /// Straight into protected memory.

@@ -4,9 +4,7 @@ use super::{
     Keyring, Slot, SlotInfo,
     codec::{self, Clear, MAX_LABEL_LEN, MAX_SLOTS, malformed},
 };
-use crate::{
-    CryptoError, DatabaseId, Entropy, KeyProvider, SecretKey, SlotContext, SlotId, SuiteId,
-};
+use crate::{CryptoError, DatabaseId, Entropy, KeyProvider, SecretKey, SlotContext, SlotId, SuiteId};
 
 impl Keyring {
     /// Lets another provider open the database. The slot counts only after the provider has
@@ -27,19 +25,12 @@ impl Keyring {
             return Err(CryptoError::DuplicateLabel(label.into()));
         }
         if self.slots.len() >= MAX_SLOTS {
-            return Err(CryptoError::TooLarge {
-                what: "the number of key slots",
-                max: MAX_SLOTS as u64,
-            });
+            return Err(CryptoError::TooLarge { what: "the number of key slots", max: MAX_SLOTS as u64 });
         }
         let id = SlotId(self.next_slot);
         let next_slot = self.next_slot.checked_add(1).ok_or(NUMBERS_USED_UP)?;
-        let info = SlotInfo {
-            id,
-            kind: provider.kind().into(),
-            label: label.into(),
-            created_micros: now_micros,
-        };
+        let info =
+            SlotInfo { id, kind: provider.kind().into(), label: label.into(), created_micros: now_micros };
         let slot = fill(info, self.database, &self.master, provider, entropy)?;
         self.slots.push(slot);
         self.next_slot = next_slot;
@@ -76,37 +67,23 @@ impl Keyring {
         self.require_encrypted()?;
         let index = self.slot_index(id)?;
         let label = self.slots[index].info.label.clone();
-        let info = SlotInfo {
-            id,
-            kind: provider.kind().into(),
-            label,
-            created_micros: now_micros,
-        };
+        let info = SlotInfo { id, kind: provider.kind().into(), label, created_micros: now_micros };
         self.slots[index] = fill(info, self.database, &self.master, provider, entropy)?;
         self.generation += 1;
         Ok(())
     }
 
     fn slot_index(&self, id: SlotId) -> Result<usize, CryptoError> {
-        self.slots
-            .iter()
-            .position(|slot| slot.info.id == id)
-            .ok_or(CryptoError::SlotNotFound(id))
+        self.slots.iter().position(|slot| slot.info.id == id).ok_or(CryptoError::SlotNotFound(id))
     }
 
     fn require_encrypted(&self) -> Result<(), CryptoError> {
-        if self.suite_id() == SuiteId::Checksum {
-            Err(CryptoError::NotEncrypted)
-        } else {
-            Ok(())
-        }
+        if self.suite_id() == SuiteId::Checksum { Err(CryptoError::NotEncrypted) } else { Ok(()) }
     }
 }
 
-const NUMBERS_USED_UP: CryptoError = CryptoError::TooLarge {
-    what: "the number of a key slot",
-    max: u32::MAX as u64,
-};
+const NUMBERS_USED_UP: CryptoError =
+    CryptoError::TooLarge { what: "the number of a key slot", max: u32::MAX as u64 };
 
 /// Wraps the master key under a fresh salt, and proves that it can be unwrapped.
 pub(super) fn fill(
@@ -133,33 +110,19 @@ pub(super) fn fill(
             reason: "it does not give back the key that it wrapped".into(),
         });
     }
-    Ok(Slot {
-        info,
-        salt,
-        wrapped,
-    })
+    Ok(Slot { info, salt, wrapped })
 }
 
 /// Finds the slot that the provider opens, and the master key in it.
 pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<SecretKey, CryptoError> {
     // A slot that fails does not hide one behind it that opens; the body's seal covers all slots.
     let mut failure = None;
-    for slot in clear
-        .slots
-        .iter()
-        .filter(|slot| slot.info.kind == provider.kind())
-    {
-        let ctx = SlotContext {
-            database: clear.database,
-            salt: slot.salt,
-        };
+    for slot in clear.slots.iter().filter(|slot| slot.info.kind == provider.kind()) {
+        let ctx = SlotContext { database: clear.database, salt: slot.salt };
         match provider.unwrap(&ctx, &slot.wrapped) {
             Ok(master) if super::commits_to(&master, clear) => return Ok(master),
             Ok(_) => {
-                let reason = format!(
-                    "slot {} holds another key than the master key",
-                    slot.info.id
-                );
+                let reason = format!("slot {} holds another key than the master key", slot.info.id);
                 failure.get_or_insert(malformed(reason));
             }
             Err(CryptoError::WrongKey { .. }) => {}
@@ -172,17 +135,9 @@ pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<Secret
 }
 
 fn wrong_key(clear: &Clear, provider: &dyn KeyProvider) -> CryptoError {
-    let kinds: Vec<_> = clear
-        .slots
-        .iter()
-        .map(|slot| slot.info.kind.as_str())
-        .collect();
+    let kinds: Vec<_> = clear.slots.iter().map(|slot| slot.info.kind.as_str()).collect();
     let what = if kinds.contains(&provider.kind()) {
-        format!(
-            "no key slot of database {} opens with this {} key",
-            clear.database,
-            provider.kind()
-        )
+        format!("no key slot of database {} opens with this {} key", clear.database, provider.kind())
     } else {
         format!(
             "database {} has no key slot of kind {}, only {}: configure one of these",

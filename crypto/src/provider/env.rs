@@ -10,26 +10,19 @@ use crate::{CryptoError, SecretKey};
 pub(super) fn read_key(name: &OsStr) -> Result<SecretKey, CryptoError> {
     let source = format!("env:{}", name.to_string_lossy());
     let text = read(name, &source)?;
-    SecretKey::try_fill(|key| hex::decode_to_slice(&*text, key)).map_err(|_| {
-        CryptoError::InvalidKey {
-            source_name: source,
-            reason: format!("it holds {} bytes that are not 64 hex digits", text.len()),
-        }
+    SecretKey::try_fill(|key| hex::decode_to_slice(&*text, key)).map_err(|_| CryptoError::InvalidKey {
+        source_name: source,
+        reason: format!("it holds {} bytes that are not 64 hex digits", text.len()),
     })
 }
 
-pub(super) fn read_passphrase(
-    name: &OsStr,
-    source: &str,
-) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+pub(super) fn read_passphrase(name: &OsStr, source: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
     read(name, source)
 }
 
 fn read(name: &OsStr, source: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let invalid = |reason: &str| CryptoError::InvalidKey {
-        source_name: source.into(),
-        reason: reason.into(),
-    };
+    let invalid =
+        |reason: &str| CryptoError::InvalidKey { source_name: source.into(), reason: reason.into() };
     // The standard library panics or misses on such names, depending on the system.
     let bytes = name.as_encoded_bytes();
     if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {

@@ -53,10 +53,7 @@ pub struct ExecProvider {
 impl ExecProvider {
     /// Wraps with the command `program`.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self {
-            program: program.into(),
-            timeout: TIMEOUT,
-        }
+        Self { program: program.into(), timeout: TIMEOUT }
     }
 
     fn run(
@@ -102,8 +99,7 @@ impl ExecProvider {
                 Ok(None) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
                 Ok(None) => {
                     let ended = child.kill().and_then(|()| child.wait());
-                    let how = ended
-                        .map_or_else(|error| format!("not killed: {error}"), |_| "killed".into());
+                    let how = ended.map_or_else(|error| format!("not killed: {error}"), |_| "killed".into());
                     let seconds = self.timeout.as_secs();
                     return Err(self.failed(format!("it took more than {seconds} s and was {how}")));
                 }
@@ -148,10 +144,7 @@ impl ExecProvider {
     }
 
     fn failed(&self, reason: String) -> CryptoError {
-        CryptoError::Provider {
-            name: self.name(),
-            reason,
-        }
+        CryptoError::Provider { name: self.name(), reason }
     }
 }
 
@@ -167,37 +160,26 @@ impl KeyProvider for ExecProvider {
         _entropy: &dyn Entropy,
     ) -> Result<WrappedKey, CryptoError> {
         let mut bytes = self.run("wrap", ctx, key.expose(), MAX_WRAPPED_LEN)?;
-        if bytes
-            .windows(SecretKey::LEN)
-            .any(|window| window == key.expose())
-        {
+        if bytes.windows(SecretKey::LEN).any(|window| window == key.expose()) {
             return Err(self.failed("it gave the key back unwrapped".into()));
         }
         // The wrapping key is out of our sight, so the commitment is to the key inside.
         let commitment = ctx.commitment_to(key);
-        Ok(WrappedKey {
-            params: Vec::new(),
-            bytes: std::mem::take(&mut *bytes),
-            commitment,
-        })
+        Ok(WrappedKey { params: Vec::new(), bytes: std::mem::take(&mut *bytes), commitment })
     }
 
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
         let bytes = self.run("unwrap", ctx, &wrapped.bytes, SecretKey::LEN)?;
-        let key = SecretKey::from_slice(&bytes).ok_or_else(|| {
-            self.failed(format!("it gave a key of {} bytes, not 32", bytes.len()))
-        })?;
+        let key = SecretKey::from_slice(&bytes)
+            .ok_or_else(|| self.failed(format!("it gave a key of {} bytes, not 32", bytes.len())))?;
         ctx.check_commitment(&key, &wrapped.commitment)?;
         Ok(key)
     }
 }
 
 fn request(ctx: &SlotContext, payload: &[u8]) -> Zeroizing<Vec<u8>> {
-    let head = format!(
-        "lightning_db key 1\ndatabase {}\nslot {}\npayload ",
-        ctx.database,
-        hex::encode(ctx.salt)
-    );
+    let head =
+        format!("lightning_db key 1\ndatabase {}\nslot {}\npayload ", ctx.database, hex::encode(ctx.salt));
     let mut request = Zeroizing::new(vec![0; head.len() + 2 * payload.len() + 1]);
     let (place, digits) = request.split_at_mut(head.len());
     place.copy_from_slice(head.as_bytes());
@@ -209,19 +191,13 @@ fn request(ctx: &SlotContext, payload: &[u8]) -> Zeroizing<Vec<u8>> {
 
 /// Reads in the background: one byte more than `max_len` into memory, the rest into nothing, so
 /// that a chatty command does not hang.
-fn read_all<R: Read + Send + 'static>(
-    pipe: Option<R>,
-    max_len: usize,
-) -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
+fn read_all<R: Read + Send + 'static>(pipe: Option<R>, max_len: usize) -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut content = Zeroizing::new(Vec::with_capacity(max_len + 1));
         if let Some(mut pipe) = pipe {
             // What was read before an error is judged like any other answer.
-            let read = pipe
-                .by_ref()
-                .take(max_len as u64 + 1)
-                .read_to_end(&mut content);
+            let read = pipe.by_ref().take(max_len as u64 + 1).read_to_end(&mut content);
             if read.is_ok() && content.len() > max_len {
                 let drained = std::io::copy(&mut pipe, &mut std::io::sink());
                 tracing::debug!(?drained, "a key command wrote more than is read");

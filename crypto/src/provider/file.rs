@@ -27,10 +27,7 @@ pub(super) fn read_key(path: &Path) -> Result<SecretKey, CryptoError> {
 }
 
 /// The whole file without the line end that closes it.
-pub(super) fn read_passphrase(
-    path: &Path,
-    source: &str,
-) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+pub(super) fn read_passphrase(path: &Path, source: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
     let mut content = read_secret_file(path, source, MAX_PASSPHRASE_LEN + 2)?;
     let len = without_line_end(&content).len();
     content.truncate(len);
@@ -38,26 +35,14 @@ pub(super) fn read_passphrase(
 }
 
 /// Reads at most one byte more than `max_len`, which is enough to tell that a file is too long.
-fn read_secret_file(
-    path: &Path,
-    source: &str,
-    max_len: usize,
-) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let invalid = |reason: String| CryptoError::InvalidKey {
-        source_name: source.into(),
-        reason,
-    };
-    let io = |source| CryptoError::Io {
-        path: path.into(),
-        source,
-    };
+fn read_secret_file(path: &Path, source: &str, max_len: usize) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let invalid = |reason: String| CryptoError::InvalidKey { source_name: source.into(), reason };
+    let io = |source| CryptoError::Io { path: path.into(), source };
     let file = open(path).map_err(io)?;
     // Asked of the open file, so that it cannot be exchanged between the question and the read.
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        return Err(invalid(
-            "this is not a regular file: name the file that holds the key".into(),
-        ));
+        return Err(invalid("this is not a regular file: name the file that holds the key".into()));
     }
     #[cfg(unix)]
     {
@@ -72,9 +57,7 @@ fn read_secret_file(
     }
     // Room for all that is read, so that no reallocation leaves a copy behind.
     let mut content = Zeroizing::new(Vec::with_capacity(max_len + 1));
-    file.take(max_len as u64 + 1)
-        .read_to_end(&mut content)
-        .map_err(io)?;
+    file.take(max_len as u64 + 1).read_to_end(&mut content).map_err(io)?;
     Ok(content)
 }
 
@@ -96,9 +79,5 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
 
 fn without_line_end(content: &[u8]) -> &[u8] {
     let line = content.strip_suffix(b"\n").unwrap_or(content);
-    if line.len() < content.len() {
-        line.strip_suffix(b"\r").unwrap_or(line)
-    } else {
-        line
-    }
+    if line.len() < content.len() { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
 }

@@ -11,8 +11,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    CryptoError, DatabaseId, Entropy, Purpose, SecretKey, default_suite, derive, open_object,
-    seal_object,
+    CryptoError, DatabaseId, Entropy, Purpose, SecretKey, default_suite, derive, open_object, seal_object,
 };
 
 pub use self::{
@@ -65,29 +64,18 @@ pub struct SlotContext {
 impl SlotContext {
     /// A value that only this key gives in this slot, and from which the key cannot be computed.
     pub fn commitment_to(&self, key: &SecretKey) -> [u8; 32] {
-        *derive(
-            key,
-            Purpose::SlotCommitment,
-            &[self.database.as_bytes(), &self.salt],
-        )
-        .expose()
+        *derive(key, Purpose::SlotCommitment, &[self.database.as_bytes(), &self.salt]).expose()
     }
 
     /// Compares a commitment in constant time.
     ///
     /// # Errors
     /// [`CryptoError::WrongKey`] if it is that of another key.
-    pub fn check_commitment(
-        &self,
-        key: &SecretKey,
-        commitment: &[u8; 32],
-    ) -> Result<(), CryptoError> {
+    pub fn check_commitment(&self, key: &SecretKey, commitment: &[u8; 32]) -> Result<(), CryptoError> {
         if bool::from(self.commitment_to(key).ct_eq(commitment)) {
             return Ok(());
         }
-        Err(CryptoError::WrongKey {
-            what: "it does not open this key slot".into(),
-        })
+        Err(CryptoError::WrongKey { what: "it does not open this key slot".into() })
     }
 }
 
@@ -118,20 +106,8 @@ impl WrappedKey {
     ) -> Result<Self, CryptoError> {
         let suite = default_suite();
         let parent = slot_key(wrapping, ctx);
-        let bytes = seal_object(
-            &*suite,
-            &parent,
-            entropy,
-            LABEL,
-            b"",
-            &params,
-            key.expose().as_slice(),
-        )?;
-        Ok(Self {
-            params,
-            bytes,
-            commitment: ctx.commitment_to(wrapping),
-        })
+        let bytes = seal_object(&*suite, &parent, entropy, LABEL, b"", &params, key.expose().as_slice())?;
+        Ok(Self { params, bytes, commitment: ctx.commitment_to(wrapping) })
     }
 
     /// Unwraps what [`seal`](Self::seal) wrapped.
@@ -142,27 +118,16 @@ impl WrappedKey {
     pub fn open(&self, wrapping: &SecretKey, ctx: &SlotContext) -> Result<SecretKey, CryptoError> {
         ctx.check_commitment(wrapping, &self.commitment)?;
         let parent = slot_key(wrapping, ctx);
-        open_object(
-            &*default_suite(),
-            &parent,
-            LABEL,
-            b"",
-            &self.params,
-            &self.bytes,
-        )
-        .ok()
-        .and_then(|key| SecretKey::from_slice(&key))
-        .ok_or_else(|| CryptoError::Malformed {
-            what: "key slot",
-            reason: "the key is right, but what it wrapped does not open".into(),
-        })
+        open_object(&*default_suite(), &parent, LABEL, b"", &self.params, &self.bytes)
+            .ok()
+            .and_then(|key| SecretKey::from_slice(&key))
+            .ok_or_else(|| CryptoError::Malformed {
+                what: "key slot",
+                reason: "the key is right, but what it wrapped does not open".into(),
+            })
     }
 }
 
 fn slot_key(wrapping: &SecretKey, ctx: &SlotContext) -> SecretKey {
-    derive(
-        wrapping,
-        Purpose::SlotWrap,
-        &[ctx.database.as_bytes(), &ctx.salt],
-    )
+    derive(wrapping, Purpose::SlotWrap, &[ctx.database.as_bytes(), &ctx.salt])
 }

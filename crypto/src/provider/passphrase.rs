@@ -29,11 +29,7 @@ pub struct PassphraseCost {
 
 impl PassphraseCost {
     /// 64 MiB, three passes, four lanes.
-    pub const DEFAULT: Self = Self {
-        memory_kib: 64 * 1024,
-        passes: 3,
-        lanes: 4,
-    };
+    pub const DEFAULT: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 
     /// Another cost: memory from 8 MiB to 1 GiB, passes and lanes from 1 to 16.
     ///
@@ -47,51 +43,29 @@ impl PassphraseCost {
         ];
         for (name, value, min, max) in bounds {
             if !(min..=max).contains(&value) {
-                return Err(malformed(format!(
-                    "{name} is {value}, not from {min} to {max}"
-                )));
+                return Err(malformed(format!("{name} is {value}, not from {min} to {max}")));
             }
         }
-        Ok(Self {
-            memory_kib,
-            passes,
-            lanes,
-        })
+        Ok(Self { memory_kib, passes, lanes })
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        [self.memory_kib, self.passes, self.lanes]
-            .iter()
-            .flat_map(|n| n.to_le_bytes())
-            .collect()
+        [self.memory_kib, self.passes, self.lanes].iter().flat_map(|n| n.to_le_bytes()).collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
         let &[memory_kib, passes, lanes] = bytes.as_chunks::<4>().0 else {
-            return Err(malformed(format!(
-                "they take {} bytes, not 12",
-                bytes.len()
-            )));
+            return Err(malformed(format!("they take {} bytes, not 12", bytes.len())));
         };
         if bytes.len() != 12 {
-            return Err(malformed(format!(
-                "they take {} bytes, not 12",
-                bytes.len()
-            )));
+            return Err(malformed(format!("they take {} bytes, not 12", bytes.len())));
         }
-        Self::new(
-            u32::from_le_bytes(memory_kib),
-            u32::from_le_bytes(passes),
-            u32::from_le_bytes(lanes),
-        )
+        Self::new(u32::from_le_bytes(memory_kib), u32::from_le_bytes(passes), u32::from_le_bytes(lanes))
     }
 }
 
 fn malformed(reason: String) -> CryptoError {
-    CryptoError::Malformed {
-        what: "Argon2id parameters",
-        reason,
-    }
+    CryptoError::Malformed { what: "Argon2id parameters", reason }
 }
 
 /// Wraps with a key computed from a passphrase by Argon2id, with a salt of its own in each slot.
@@ -138,22 +112,15 @@ impl PassphraseProvider {
     }
 
     fn from_bytes(source: &str, passphrase: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
-        let refuse = |reason: &str| {
-            Err(CryptoError::InvalidKey {
-                source_name: source.into(),
-                reason: reason.into(),
-            })
-        };
+        let refuse =
+            |reason: &str| Err(CryptoError::InvalidKey { source_name: source.into(), reason: reason.into() });
         if passphrase.is_empty() {
             return refuse("it is empty: give at least one character");
         }
         if passphrase.len() > file::MAX_PASSPHRASE_LEN {
             return refuse("it is longer than 4096 bytes: use a shorter one, or a key file");
         }
-        Ok(Self {
-            passphrase,
-            cost: PassphraseCost::DEFAULT,
-        })
+        Ok(Self { passphrase, cost: PassphraseCost::DEFAULT })
     }
 
     fn stretch(&self, ctx: &SlotContext, cost: PassphraseCost) -> Result<SecretKey, CryptoError> {
@@ -161,19 +128,10 @@ impl PassphraseProvider {
             name: "passphrase".into(),
             reason: format!("Argon2id with {} KiB of memory: {error}", cost.memory_kib),
         };
-        let params = Params::new(
-            cost.memory_kib,
-            cost.passes,
-            cost.lanes,
-            Some(SecretKey::LEN),
-        )
-        .map_err(failed)?;
+        let params =
+            Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(SecretKey::LEN)).map_err(failed)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        SecretKey::try_fill(|key| {
-            argon2
-                .hash_password_into(&self.passphrase, &ctx.salt, key)
-                .map_err(failed)
-        })
+        SecretKey::try_fill(|key| argon2.hash_password_into(&self.passphrase, &ctx.salt, key).map_err(failed))
     }
 }
 

@@ -32,18 +32,12 @@ struct Place {
     locked: bool,
 }
 
-#[expect(
-    unsafe_code,
-    reason = "a cell behaves like an owned box, which the pointer hides"
-)]
+#[expect(unsafe_code, reason = "a cell behaves like an owned box, which the pointer hides")]
 // SAFETY: a `Place` owns the cell it points to (see the invariants above), the cell is plain
 // bytes, and it is changed through `&mut` only. So it may move between and be shared by threads
 // like a `Box<[u8; 32]>`.
 unsafe impl Send for Place {}
-#[expect(
-    unsafe_code,
-    reason = "a cell behaves like an owned box, which the pointer hides"
-)]
+#[expect(unsafe_code, reason = "a cell behaves like an owned box, which the pointer hides")]
 // SAFETY: as above.
 unsafe impl Sync for Place {}
 
@@ -81,10 +75,7 @@ impl Cell {
 impl Drop for Cell {
     fn drop(&mut self) {
         self.get_mut().zeroize();
-        free_list().push(Place {
-            at: self.0.at,
-            locked: self.0.locked,
-        });
+        free_list().push(Place { at: self.0.at, locked: self.0.locked });
     }
 }
 
@@ -95,21 +86,13 @@ fn free_list() -> MutexGuard<'static, Vec<Place>> {
 
 fn add_chunk(free: &mut Vec<Place>) {
     let layout = Layout::from_size_align(CHUNK_LEN, CHUNK_LEN).expect("a power of two");
-    #[expect(
-        unsafe_code,
-        reason = "page-aligned memory cannot be had from a collection"
-    )]
+    #[expect(unsafe_code, reason = "page-aligned memory cannot be had from a collection")]
     // SAFETY: the layout is not empty.
     let chunk = unsafe { alloc_zeroed(layout) };
-    let Some(start) = NonNull::new(chunk) else {
-        handle_alloc_error(layout)
-    };
+    let Some(start) = NonNull::new(chunk) else { handle_alloc_error(layout) };
     let locked = protect(start);
     if !locked {
-        tracing::debug!(
-            bytes = CHUNK_LEN,
-            "keys could not be locked in memory: the limit is RLIMIT_MEMLOCK"
-        );
+        tracing::debug!(bytes = CHUNK_LEN, "keys could not be locked in memory: the limit is RLIMIT_MEMLOCK");
     }
     free.reserve(CHUNK_LEN / CELL_LEN);
     for index in 0..CHUNK_LEN / CELL_LEN {
@@ -126,22 +109,15 @@ fn protect(chunk: NonNull<u8>) -> bool {
     let start = chunk.as_ptr().cast();
     #[cfg(target_os = "linux")]
     {
-        #[expect(
-            unsafe_code,
-            reason = "there is no safe way to name memory to the kernel"
-        )]
+        #[expect(unsafe_code, reason = "there is no safe way to name memory to the kernel")]
         // SAFETY: these are whole pages that we allocated and never free; the advice changes
         // neither their contents nor their mapping.
-        let advised =
-            unsafe { rustix::mm::madvise(start, CHUNK_LEN, rustix::mm::Advice::LinuxDontDump) };
+        let advised = unsafe { rustix::mm::madvise(start, CHUNK_LEN, rustix::mm::Advice::LinuxDontDump) };
         if let Err(error) = advised {
             tracing::debug!(%error, "keys could not be left out of core dumps");
         }
     }
-    #[expect(
-        unsafe_code,
-        reason = "there is no safe way to name memory to the kernel"
-    )]
+    #[expect(unsafe_code, reason = "there is no safe way to name memory to the kernel")]
     // SAFETY: as above; locking changes neither contents nor mapping.
     unsafe { rustix::mm::mlock(start, CHUNK_LEN) }.is_ok()
 }
@@ -164,47 +140,28 @@ mod tests {
                 std::thread::spawn(move || {
                     for round in 0..50u8 {
                         let mut cells: Vec<_> = (0..100).map(|_| Cell::new()).collect();
-                        let places: HashSet<_> = cells
-                            .iter()
-                            .map(|cell| cell.get().as_ptr() as usize)
-                            .collect();
+                        let places: HashSet<_> =
+                            cells.iter().map(|cell| cell.get().as_ptr() as usize).collect();
                         assert_eq!(places.len(), cells.len());
                         for cell in &mut cells {
-                            assert_eq!(
-                                cell.get(),
-                                &[0; CELL_LEN],
-                                "a cell kept what a dropped key left"
-                            );
+                            assert_eq!(cell.get(), &[0; CELL_LEN], "a cell kept what a dropped key left");
                             cell.get_mut().fill(thread * 60 + round + 1);
                         }
-                        assert!(
-                            cells
-                                .iter()
-                                .all(|cell| cell.get() == &[thread * 60 + round + 1; CELL_LEN])
-                        );
+                        assert!(cells.iter().all(|cell| cell.get() == &[thread * 60 + round + 1; CELL_LEN]));
                     }
                 })
             })
             .collect();
         for thread in threads {
-            thread
-                .join()
-                .expect("a thread found a cell that was not its own");
+            thread.join().expect("a thread found a cell that was not its own");
         }
     }
 
     #[test]
     fn many_keys_share_few_pages() {
         let cells: Vec<_> = (0..10_000).map(|_| Cell::new()).collect();
-        let chunks: HashSet<_> = cells
-            .iter()
-            .map(|cell| cell.get().as_ptr() as usize / CHUNK_LEN)
-            .collect();
+        let chunks: HashSet<_> = cells.iter().map(|cell| cell.get().as_ptr() as usize / CHUNK_LEN).collect();
         // Other tests run beside this one and hold cells too, so only the order of magnitude holds.
-        assert!(
-            chunks.len() <= 2 * (10_000 * CELL_LEN).div_ceil(CHUNK_LEN),
-            "{} chunks",
-            chunks.len()
-        );
+        assert!(chunks.len() <= 2 * (10_000 * CELL_LEN).div_ceil(CHUNK_LEN), "{} chunks", chunks.len());
     }
 }
