@@ -79,6 +79,12 @@ pub enum CryptoError {
     /// Another key slot has this label.
     #[error("a key slot with the label {0:?} exists: choose another label")]
     DuplicateLabel(String),
+    /// A label is empty, too long, or would garble a terminal.
+    #[error("a label of a key slot has from 1 to {max} bytes and no control characters")]
+    InvalidLabel {
+        /// The longest label in bytes.
+        max: usize,
+    },
     /// The keyring holds no data key of this number.
     #[error("the keyring has no data key for epoch {0}: it was destroyed, or a newer keyring is needed")]
     EpochNotFound(EpochId),

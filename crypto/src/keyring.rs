@@ -10,6 +10,8 @@
 mod codec;
 mod reader;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 
@@ -92,6 +94,7 @@ impl KeyringInfo {
     }
 }
 
+#[derive(Clone)]
 struct Slot {
     info: SlotInfo,
     salt: [u8; 32],
@@ -204,6 +207,23 @@ impl Keyring {
     /// [`CryptoError::Entropy`] when no random bytes can be had.
     pub fn to_bytes(&self, entropy: &dyn Entropy) -> Result<Vec<u8>, CryptoError> {
         codec::encode(self, entropy)
+    }
+
+    /// A second keyring with the same secrets: to change one and store it, while the other stays
+    /// in use until that has succeeded.
+    pub fn duplicate(&self) -> Self {
+        let epoch = |epoch: &Epoch| Epoch { info: epoch.info, key: epoch.key.duplicate() };
+        Self {
+            database: self.database,
+            generation: self.generation,
+            suite: self.suite.clone(),
+            master: self.master.duplicate(),
+            signing: SigningKey::from_seed(self.signing.seed().duplicate()),
+            next_slot: self.next_slot,
+            slots: self.slots.clone(),
+            next_epoch: self.next_epoch,
+            epochs: self.epochs.iter().map(epoch).collect(),
+        }
     }
 
     /// The database it belongs to.

@@ -53,7 +53,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn text(&mut self, field: &str, max_len: usize) -> Result<String, CryptoError> {
         let bytes = self.bytes(field, max_len)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| malformed(format!("its {field} is not UTF-8")))
+        match std::str::from_utf8(bytes) {
+            // What could garble a terminal is never written, and not shown either.
+            Ok(text) if !text.contains(char::is_control) => Ok(text.into()),
+            _ => Err(malformed(format!("its {field} is no text"))),
+        }
     }
 
     /// Straight into protected memory.

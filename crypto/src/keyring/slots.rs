@@ -11,8 +11,9 @@ impl Keyring {
     /// opened it again.
     ///
     /// # Errors
-    /// [`CryptoError::NotEncrypted`]; [`CryptoError::DuplicateLabel`]; [`CryptoError::TooLarge`]
-    /// beyond 32 slots or a label of 128 bytes; whatever the provider returns.
+    /// [`CryptoError::NotEncrypted`]; [`CryptoError::DuplicateLabel`];
+    /// [`CryptoError::InvalidLabel`] if it is empty, longer than 128 bytes or has control
+    /// characters; [`CryptoError::TooLarge`] beyond 32 slots; whatever the provider returns.
     pub fn add_slot(
         &mut self,
         provider: &dyn KeyProvider,
@@ -93,11 +94,9 @@ pub(super) fn fill(
     provider: &dyn KeyProvider,
     entropy: &dyn Entropy,
 ) -> Result<Slot, CryptoError> {
-    if info.label.len() > MAX_LABEL_LEN {
-        return Err(CryptoError::TooLarge {
-            what: "the label of a key slot in bytes",
-            max: MAX_LABEL_LEN as u64,
-        });
+    let label = &info.label;
+    if label.is_empty() || label.len() > MAX_LABEL_LEN || label.contains(char::is_control) {
+        return Err(CryptoError::InvalidLabel { max: MAX_LABEL_LEN });
     }
     let mut salt = [0; 32];
     entropy.fill(&mut salt)?;

@@ -56,6 +56,13 @@ impl ExecProvider {
         Self { program: program.into(), timeout: TIMEOUT }
     }
 
+    /// Kills the command after `timeout`, instead of after 30 seconds.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     fn run(
         &self,
         verb: &str,
@@ -100,8 +107,7 @@ impl ExecProvider {
                 Ok(None) => {
                     let ended = child.kill().and_then(|()| child.wait());
                     let how = ended.map_or_else(|error| format!("not killed: {error}"), |_| "killed".into());
-                    let seconds = self.timeout.as_secs();
-                    return Err(self.failed(format!("it took more than {seconds} s and was {how}")));
+                    return Err(self.failed(format!("it took more than {:?} and was {how}", self.timeout)));
                 }
                 Err(error) => return Err(self.failed(format!("it cannot be waited for: {error}"))),
             }
