@@ -3,6 +3,8 @@
 mod config;
 mod environment;
 mod error;
+mod memtable;
+mod shared_bytes;
 
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use environment::Environment;
