@@ -161,3 +161,47 @@ impl fmt::Debug for PassphraseProvider {
         write!(f, "PassphraseProvider([redacted], {:?})", self.cost)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use argon2::{AssociatedData, ParamsBuilder};
+
+    use super::*;
+    use crate::{DatabaseId, OsEntropy};
+
+    /// RFC 9106, section 5.3.
+    #[test]
+    fn rfc_9106() {
+        let params = ParamsBuilder::new()
+            .m_cost(32)
+            .t_cost(3)
+            .p_cost(4)
+            .data(AssociatedData::new(&[4; 12]).expect("short"))
+            .build()
+            .expect("within bounds");
+        let argon2 =
+            Argon2::new_with_secret(&[3; 8], Algorithm::Argon2id, Version::V0x13, params).expect("short");
+        let mut tag = [0; 32];
+        argon2.hash_password_into(&[1; 32], &[2; 16], &mut tag).expect("hashed");
+        assert_eq!(hex::encode(tag), "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659");
+    }
+
+    #[test]
+    fn the_default_cost_is_stored_and_used() {
+        let ctx = SlotContext { database: DatabaseId([1; 16]), salt: [2; 32] };
+        let key = SecretKey::from_bytes([3; 32]);
+        let provider = PassphraseProvider::new("correct horse").expect("not empty");
+        let wrapped = provider.wrap(&ctx, &key, &OsEntropy).expect("wrapped");
+        let cost = [65536u32, 3, 4].iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
+        assert_eq!(wrapped.params, cost);
+        assert_eq!(provider.unwrap(&ctx, &wrapped).expect("unwrapped"), key);
+
+        // A cheaper cost in the slot gives another key: it cannot be lowered behind one's back.
+        let params = PassphraseCost::new(8 * 1024, 1, 1).expect("within bounds").to_bytes();
+        let cheaper = provider.unwrap(&ctx, &WrappedKey { params, ..wrapped.clone() });
+        assert!(matches!(cheaper, Err(CryptoError::WrongKey { .. })));
+        let elsewhere = SlotContext { salt: [9; 32], ..ctx };
+        let moved = provider.unwrap(&elsewhere, &wrapped);
+        assert!(matches!(moved, Err(CryptoError::WrongKey { .. })));
+    }
+}
