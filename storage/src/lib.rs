@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod clock;
+pub mod compress;
 mod error;
 pub mod extent;
 pub mod filter;
