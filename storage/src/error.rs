@@ -70,6 +70,12 @@ pub enum StorageError {
         /// The text of the first failure.
         first: String,
     },
+    /// The process was forked while a file was being written, and only the parent may go on writing it.
+    #[error("{} is being written by the parent of this process: open the database anew in the child", file.display())]
+    Forked {
+        /// The file.
+        file: PathBuf,
+    },
     /// The operation was asked to stop.
     #[error("the operation was cancelled")]
     Cancelled,

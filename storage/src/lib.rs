@@ -9,6 +9,7 @@ pub mod filter;
 mod ids;
 pub mod page;
 pub mod pointer;
+pub mod segment;
 pub mod tree;
 pub mod twin_file;
 pub mod vfs;
