@@ -9,6 +9,10 @@
 //! - [`ContentHasher`], [`SigningKey`]: comparing and signing content.
 //! - [`SecretKey`], [`Entropy`]: where secrets live, and where they come from.
 //!
+//! Keys are wiped when dropped, and their 32 bytes are kept out of swap and core dumps where the
+//! system allows it. A cipher's expanded form of a key is wiped but not locked, and copies that a
+//! computation leaves on the stack or in registers are beyond reach.
+//!
 //! ```
 //! use lightning_db_crypto::{CryptoError, DatabaseId, Keyring, KeySource, OsEntropy};
 //!

@@ -389,6 +389,45 @@ fn no_secret_is_stored_in_the_clear_or_printed() {
         assert!(!printed.contains(&format!("{}, {}, {}", secret[0], secret[1], secret[2])));
     }
     assert!(!format!("{:?}", passphrase("correct horse")).contains("horse"));
+    assert_eq!(format!("{:?}", keyring.suite().key(&keyring.master)), "AeadKey([redacted])");
+    assert_eq!(format!("{:?}", raw(7)), "RawProvider(SecretKey([redacted]))");
+}
+
+#[derive(Debug)]
+struct NoEntropy;
+
+impl Entropy for NoEntropy {
+    fn fill(&self, _: &mut [u8]) -> Result<(), CryptoError> {
+        Err(CryptoError::Entropy("there is none here".into()))
+    }
+}
+
+#[test]
+fn without_random_bytes_nothing_is_drawn_and_nothing_changes() {
+    let mut keyring = encrypted();
+    let slot = keyring.slots()[0].id;
+    let before = format!("{keyring:?}");
+    let results = [
+        Keyring::create(Some(&raw(1)), DATABASE, &NoEntropy, NOW).map(|_| ()),
+        keyring.to_bytes(&NoEntropy).map(|_| ()),
+        keyring.seal_small(&NoEntropy, "note", b"", b"", b"").map(|_| ()),
+        keyring.start_epoch(&NoEntropy, NOW).map(|_| ()),
+        keyring.add_slot(&raw(2), "second", &NoEntropy, NOW).map(|_| ()),
+        keyring.rotate_slot(slot, &raw(2), &NoEntropy, NOW),
+    ];
+    for result in results {
+        assert!(matches!(result, Err(CryptoError::Entropy(_))));
+    }
+    assert_eq!(format!("{keyring:?}"), before);
+}
+
+#[test]
+fn is_shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Keyring>();
+    shared::<SecretKey>();
+    shared::<crate::KeySource>();
+    shared::<CryptoError>();
 }
 
 /// Written by the first version of the format. It must open for ever.

@@ -18,7 +18,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The longest wrapped key, in bytes; its hex form takes twice that.
 const MAX_WRAPPED_LEN: usize = 16 * 1024;
-const MAX_COMPLAINT_LEN: usize = 200;
+/// How much of standard error is read, and how much of that is reported.
+const MAX_COMPLAINT_LEN: usize = 4096;
+const MAX_REPORT_CHARS: usize = 200;
+/// A key takes 64 hex digits; a command that traces what it does writes them to standard error.
+const SECRET_DIGITS: usize = 32;
 /// The exit status by which a command says that the key is not its own.
 const STATUS_WRONG_KEY: i32 = 3;
 
@@ -42,7 +46,7 @@ const STATUS_WRONG_KEY: i32 = 3;
 /// database and slot (as associated data, or an encryption context).
 ///
 /// Exit status 0 means done; 3 that another key wrapped this; anything else that it failed, and
-/// the first 200 bytes of standard error are reported. It is killed if it takes longer than 30
+/// the first 200 characters of standard error are reported, without what may be a key. It is killed if it takes longer than 30
 /// seconds.
 #[derive(Clone, Debug)]
 pub struct ExecProvider {
@@ -120,13 +124,7 @@ impl ExecProvider {
                 what: format!("{} says that another key wrapped this", self.name()),
             };
         }
-        let complaint = &complaint[..complaint.len().min(MAX_COMPLAINT_LEN)];
-        // Control characters could rewrite what a terminal shows.
-        let text: String = String::from_utf8_lossy(complaint)
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let text = presentable(&String::from_utf8_lossy(complaint));
         self.failed(format!("{status}; it said: {text:?}"))
     }
 
@@ -193,6 +191,21 @@ fn request(ctx: &SlotContext, payload: &[u8]) -> Zeroizing<Vec<u8>> {
     hex::encode_to_slice(payload, digits).expect("the place has two digits a byte");
     end.copy_from_slice(b"\n");
     request
+}
+
+/// Keeps out of a report what may be a key, and what could rewrite what a terminal shows.
+fn presentable(complaint: &str) -> String {
+    let mut text = String::new();
+    for run in complaint.trim().split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let digits = run.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        if digits.len() >= SECRET_DIGITS {
+            text.push_str("[redacted]");
+            text.push_str(&run[digits.len()..]);
+        } else {
+            text.push_str(run);
+        }
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REPORT_CHARS).collect()
 }
 
 /// Reads in the background: one byte more than `max_len` into memory, the rest into nothing, so

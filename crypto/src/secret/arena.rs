@@ -164,4 +164,26 @@ mod tests {
         // Other tests run beside this one and hold cells too, so only the order of magnitude holds.
         assert!(chunks.len() <= 2 * (10_000 * CELL_LEN).div_ceil(CHUNK_LEN), "{} chunks", chunks.len());
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_was_told() {
+        let cell = Cell::new();
+        let address = cell.get().as_ptr() as usize;
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
+        let mut inside = false;
+        let mut flags = None;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            if let Some((start, end)) = range {
+                let parse = |text| usize::from_str_radix(text, 16).expect("an address");
+                inside = (parse(start)..parse(end)).contains(&address);
+            } else if inside && let Some(found) = line.strip_prefix("VmFlags:") {
+                flags = Some(found.split_whitespace().collect::<Vec<_>>());
+            }
+        }
+        let flags = flags.expect("the cell is somewhere");
+        assert!(flags.contains(&"dd"), "keys would be in core dumps: {flags:?}");
+        assert_eq!(flags.contains(&"lo"), cell.is_locked(), "{flags:?}");
+    }
 }

@@ -68,6 +68,9 @@ fn a_failure_is_reported_shortly_and_on_one_line() {
     let text = failure(unwrap("broken"));
     assert!(text.contains("no route") && text.contains("exit status: 7"), "{text}");
     assert!(!text.contains('\u{1b}') && text.len() < 500, "{text}");
+    let text = failure(wrap(&provider("traced")));
+    assert!(text.contains("[redacted]"), "{text}");
+    assert!(!text.contains(&hex::encode(&key().expose()[..8])), "{text}");
     let text = failure(wrap(&ExecProvider::new("/no/such/program")));
     assert!(text.contains("/no/such/program") && text.contains("cannot be started"), "{text}");
 }

@@ -1,5 +1,7 @@
 //! Keys and passphrases in files.
 
+#![expect(clippy::disallowed_methods, reason = "key files lie outside of a database and its file system")]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use lightning_db_crypto::{CryptoError, KeySource};
