@@ -149,7 +149,14 @@ impl SegmentSetWriter {
     }
 
     fn check_usable(&self) -> Result<()> {
+        if self.is_forked() {
+            return Err(StorageError::Forked { file: self.ctx.directory.clone() });
+        }
         self.failed.as_ref().map_or(Ok(()), |first| Err(StorageError::Poisoned { first: first.clone() }))
+    }
+
+    fn is_forked(&self) -> bool {
+        self.ctx.vfs.process_id() != self.process_id
     }
 
     fn remember<T>(&mut self, outcome: Result<T>) -> Result<T> {
@@ -205,7 +212,7 @@ impl BlockSink for SegmentSetWriter {
 impl Drop for SegmentSetWriter {
     fn drop(&mut self) {
         // In the child of a fork the files are the parent's.
-        if self.ctx.vfs.process_id() == self.process_id {
+        if !self.is_forked() {
             for info in &self.finished {
                 remove_quietly(&self.ctx, &self.ctx.segment_path(info.kind, info.id));
             }
@@ -219,5 +226,29 @@ impl fmt::Debug for SegmentSetWriter {
             .field("finished", &self.finished.len())
             .field("current", &self.current)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::segment::SegmentKind;
+    use crate::segment::testing::{context, ids_from, options};
+
+    use super::*;
+
+    #[test]
+    fn the_child_of_a_fork_leaves_the_series_to_its_parent() {
+        let (vfs, ctx) = context();
+        let set = SegmentSetOptions { writer: options(SegmentKind::Run), segment_size: 1000, trainer: None };
+        let mut writer = SegmentSetWriter::new(&ctx, set, ids_from(1));
+        for _ in 0..2 {
+            writer.append(BlockKind::Leaf, &[1; 2000]).expect("appended");
+        }
+        writer.finish_current().expect("finished");
+        // What a fork leaves in the child: the same memory under another process id.
+        writer.process_id += 1;
+        assert!(matches!(writer.append(BlockKind::Leaf, b"x"), Err(StorageError::Forked { .. })));
+        assert!(matches!(writer.finish(), Err(StorageError::Forked { .. })));
+        assert_eq!(vfs.files().len(), 2);
     }
 }

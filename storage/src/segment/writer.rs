@@ -278,3 +278,48 @@ impl fmt::Debug for SegmentWriter {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::pointer::BlockSource;
+    use crate::segment::testing::{context, options, read_file};
+    use crate::segment::{ReadMode, Segments};
+    use crate::vfs::Vfs;
+
+    use super::*;
+
+    #[test]
+    fn the_child_of_a_fork_neither_writes_nor_removes_what_its_parent_writes() {
+        let (vfs, ctx) = context();
+        let begin =
+            |id| SegmentWriter::create(&ctx, SegmentId(id), &options(SegmentKind::Run)).expect("created");
+        let mut parent = begin(1);
+        let ptr = parent.append(BlockKind::Leaf, b"of the parent").expect("appended");
+        parent.flush().expect("flushed");
+        let before = read_file(&vfs, &parent.path);
+        // What a fork leaves in the child: the same memory under another process id.
+        let as_child = |writer: &mut SegmentWriter| writer.process_id += 1;
+        as_child(&mut parent);
+        assert!(matches!(parent.append(BlockKind::Leaf, b"x"), Err(StorageError::Forked { .. })));
+        assert!(matches!(parent.flush(), Err(StorageError::Forked { .. })));
+        assert_eq!(read_file(&vfs, &parent.path), before);
+        parent.process_id -= 1;
+        let info = parent.finish().expect("the parent goes on");
+        let segments = Segments::new();
+        segments.open(&ctx, &info, ReadMode::default()).expect("opens");
+        assert_eq!(**segments.read_block(BlockKind::Leaf, &ptr).expect("reads"), *b"of the parent");
+
+        let give_ups: [fn(SegmentWriter); 3] = [
+            |writer| drop(writer),
+            |writer| assert!(matches!(writer.abandon(), Err(StorageError::Forked { .. }))),
+            |writer| assert!(matches!(writer.finish(), Err(StorageError::Forked { .. }))),
+        ];
+        for give_up in give_ups {
+            let mut child = begin(2);
+            let path = child.path.clone();
+            as_child(&mut child);
+            give_up(child);
+            vfs.remove_file(&path).expect("the parent's file is still there");
+        }
+    }
+}
