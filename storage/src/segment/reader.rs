@@ -119,25 +119,24 @@ impl SegmentReader {
     /// `Corrupt` for any difference, I/O errors.
     pub fn verify(&self, info: &SegmentInfo) -> Result<()> {
         check_len(&*self.file, &self.path, info.length)?;
-        if hash_file(&*self.file, &self.path, info.length)? != info.content_hash {
-            return Err(StorageError::corrupt(&self.path, 0, "the hash of the file is not the one recorded"));
-        }
         let at = info.length.saturating_sub(FOOTER_LEN as u64);
         let mut bytes = [0; FOOTER_LEN];
         self.file
             .read_exact_at(&mut bytes, at)
             .map_err(|error| StorageError::io("read", &self.path, error))?;
-        let footer = Footer::open(&self.sealer, &self.path, at, &bytes)?;
-        let counted = (footer.blocks, footer.stored_bytes, footer.content_len);
-        if counted != (info.blocks, info.stored_bytes, at) {
+        let mut hasher = hash(&*self.file, &self.path, at)?;
+        let content_hash = *hasher.finalize().as_bytes();
+        if *hasher.update(&bytes).finalize().as_bytes() != info.content_hash {
+            return Err(StorageError::corrupt(&self.path, 0, "the hash of the file is not the one recorded"));
+        }
+        let (blocks, stored_bytes) = (info.blocks, info.stored_bytes);
+        let expected = Footer { blocks, stored_bytes, content_len: at, content_hash };
+        if Footer::open(&self.sealer, &self.path, at, &bytes)? != expected {
             return Err(StorageError::corrupt(
                 &self.path,
                 at,
-                "the footer counts something else than the manifest",
+                "the footer tells of something else than the file",
             ));
-        }
-        if footer.content_hash != hash_file(&*self.file, &self.path, at)? {
-            return Err(StorageError::corrupt(&self.path, at, "the footer has the hash of something else"));
         }
         Ok(())
     }
@@ -203,6 +202,10 @@ impl fmt::Debug for SegmentReader {
 /// # Errors
 /// I/O errors; `Corrupt` when the file is shorter.
 pub fn hash_file(file: &dyn VfsFile, path: &Path, length: u64) -> Result<[u8; 32]> {
+    Ok(*hash(file, path, length)?.finalize().as_bytes())
+}
+
+fn hash(file: &dyn VfsFile, path: &Path, length: u64) -> Result<blake3::Hasher> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; HASH_PIECE_LEN];
     let mut at = 0;
@@ -211,16 +214,13 @@ pub fn hash_file(file: &dyn VfsFile, path: &Path, length: u64) -> Result<[u8; 32
         let got =
             file.read_at(&mut piece[..want], at).map_err(|error| StorageError::io("read", path, error))?;
         if got == 0 {
-            return Err(StorageError::corrupt(
-                path,
-                at,
-                format!("the file ends here, and should have {length} bytes"),
-            ));
+            let what = format!("the file ends here, and should have {length} bytes");
+            return Err(StorageError::corrupt(path, at, what));
         }
         hasher.update(&piece[..got]);
         at += got as u64;
     }
-    Ok(*hasher.finalize().as_bytes())
+    Ok(hasher)
 }
 
 fn check_len(file: &dyn VfsFile, path: &Path, expected: u64) -> Result<()> {
