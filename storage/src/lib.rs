@@ -3,10 +3,12 @@
 pub mod bytes;
 pub mod clock;
 pub mod compress;
+pub mod directory;
 mod error;
 pub mod extent;
 pub mod filter;
 mod ids;
+pub mod keyring_store;
 pub mod page;
 pub mod pointer;
 pub mod segment;

@@ -129,6 +129,12 @@ impl TwinFile {
         self.unsure.is_some()
     }
 
+    /// The path of the first copy, by which the pair is called.
+    #[must_use]
+    pub fn first_path(&self) -> PathBuf {
+        self.path(self.copies[0])
+    }
+
     fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(&temporary_name(name));
         match self.vfs.remove_file(&path) {
@@ -184,7 +190,7 @@ fn only_about_the_copy(error: StorageError) -> Result<StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::{Keep, MemVfs};
+    use crate::vfs::{FaultPlan, FaultyVfs, Keep, MemVfs};
 
     const NAMES: [&str; 2] = ["FILE", "FILE.2"];
 
@@ -291,5 +297,35 @@ mod tests {
         let long = vfs.open(Path::new("/db/FILE"), OpenHow::ReadWrite).expect("open");
         long.set_len(8192).expect("extend");
         assert_eq!(load(&vfs).expect("the twin is intact").value, 1);
+    }
+
+    #[test]
+    fn a_power_cut_at_any_call_leaves_the_old_or_the_new_generation() {
+                for seed in 0..20u64 {
+            let mut at = 0;
+            loop {
+                let (vfs, mut file) = fresh();
+                file.commit(&encoded(1)).expect("commit");
+                let plan = FaultPlan::new();
+                plan.crash_at(at);
+                let faulty = FaultyVfs::over_memory(vfs.clone(), plan);
+                let mut second = TwinFile::new(Arc::new(faulty), Path::new("/db"), NAMES, 4096);
+                let done = second.commit(&encoded(2)).is_ok();
+                let mut state = seed;
+                let mut random = || {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state >> 33
+                };
+                vfs.crash(&mut random, Keep::Random);
+                let loaded = load(&vfs).expect("a power cut never loses both");
+                assert!(loaded.value == 2 || !done && loaded.value == 1, "seed {seed}, call {at}: {}", loaded.value);
+                twin(&vfs).commit(&encoded(3)).expect("the leftovers are in nobody's way");
+                if done {
+                    break;
+                }
+                at += 1;
+            }
+            assert!(at > 5, "the commit makes several calls");
+        }
     }
 }

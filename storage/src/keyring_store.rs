@@ -1,0 +1,98 @@
+//! The keyring on disk: sealed by the crypto crate, kept here as two copies.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lightning_db_crypto::{CryptoError, Entropy, KeyProvider, Keyring, KeyringInfo, MAX_KEYRING_LEN, peek};
+
+use crate::directory::KEYRING_FILES;
+use crate::twin_file::{Loaded, TwinFile};
+use crate::vfs::Vfs;
+use crate::{Generation, Result, StorageError};
+
+/// Reads and replaces the keyring of one directory.
+#[derive(Debug)]
+pub struct KeyringStore {
+    file: TwinFile,
+}
+
+impl KeyringStore {
+    /// The keyring in `directory`, which need not exist yet.
+    #[must_use]
+    pub fn new(vfs: Arc<dyn Vfs>, directory: &Path) -> Self {
+        Self { file: TwinFile::new(vfs, directory, KEYRING_FILES, MAX_KEYRING_LEN as u64) }
+    }
+
+    /// What the keyring says without a key, and its bytes.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `Corrupt` when both copies are damaged.
+    pub fn peek(&self) -> Result<Loaded<(KeyringInfo, Vec<u8>)>> {
+        self.file.load(|path, bytes| {
+            let info = peek(bytes).map_err(|error| damage(path, error))?;
+            Ok((Generation(info.generation), (info, bytes.to_vec())))
+        })
+    }
+
+    /// Opens the keyring with `provider`, or without a key when the database is not encrypted.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek); `WrongKey`, `KeyRequired`, `NotEncrypted`.
+    pub fn load(&self, provider: Option<&dyn KeyProvider>) -> Result<Loaded<Keyring>> {
+        // The newest copy whose checksum holds is chosen first, so that the (slow) key derivation runs once.
+        let Loaded { value: (_, bytes), generation, twin_problem } = self.peek()?;
+        let value = Keyring::open(&bytes, provider).map_err(|error| damage(&self.file.first_path(), error))?;
+        Ok(Loaded { value, generation, twin_problem })
+    }
+
+    /// Makes `keyring` the current one; durable when this returns.
+    ///
+    /// # Errors
+    /// See [`TwinFile::commit`].
+    pub fn commit(&mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
+        self.file.commit(&keyring.to_bytes(entropy)?)
+    }
+}
+
+/// Damage to a keyring's bytes is damage to that file; all else is about the key.
+fn damage(path: &Path, error: CryptoError) -> StorageError {
+    match error {
+        CryptoError::Malformed { .. } => StorageError::corrupt(path, 0, error.to_string()),
+        other => StorageError::Crypto(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lightning_db_crypto::{DatabaseId, KeySource, SeededEntropy};
+
+    use super::*;
+    use crate::vfs::MemVfs;
+
+    #[test]
+    fn a_wrong_key_is_told_from_damage_and_from_no_keyring() {
+        let memory = MemVfs::new();
+        let directory = Path::new("/db");
+        memory.create_dir(directory).expect("new directory");
+        let mut store = KeyringStore::new(Arc::new(memory.clone()), directory);
+        let entropy = SeededEntropy::new(1);
+        let provider = |byte| KeySource::raw([byte; 32]).resolve().expect("a raw key");
+        let load = |byte: u8| store.load(provider(byte).as_deref());
+        assert!(matches!(load(1), Err(StorageError::NotFound { .. })));
+
+        let keyring = Keyring::create(provider(1).as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
+        store.commit(&keyring, &entropy).expect("commit");
+        let load = |byte: u8| store.load(provider(byte).as_deref());
+        assert_eq!(load(1).expect("the right key").value.database_id(), DatabaseId([2; 16]));
+        assert!(matches!(load(2), Err(StorageError::Crypto(CryptoError::WrongKey { .. }))));
+        assert!(matches!(store.load(None), Err(StorageError::Crypto(CryptoError::KeyRequired))));
+
+        memory.corrupt(&directory.join("KEYRING"), 40, 1).expect("inside the file");
+        let healed = load(1).expect("the twin is intact");
+        assert!(healed.twin_problem.is_some());
+        memory.corrupt(&directory.join("KEYRING.2"), 41, 1).expect("inside the file");
+        for byte in [1, 2] {
+            assert!(matches!(load(byte), Err(StorageError::Corrupt { .. })), "damage, whatever the key");
+        }
+    }
+}
