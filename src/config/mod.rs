@@ -1,13 +1,18 @@
 //! What can be set about a database, and from where: the struct, a file, the environment.
 
 mod builder;
+mod file;
+mod options;
+mod units;
 mod validate;
+mod variables;
 
 use std::time::Duration;
 
 use lightning_db_crypto::KeySource;
 
 pub use builder::ConfigBuilder;
+pub(crate) use variables::variable;
 
 const MIB: usize = 1024 * 1024;
 
@@ -44,7 +49,7 @@ pub struct LightningDbConfig {
     pub compression_enabled: bool,
     /// The codec: 0 chooses for each page, 1 Zstd, 2 LZ4, 3 Snappy. Default: 0.
     pub compression_type: u32,
-    /// Zstd's level, -7 to 19; higher is smaller and slower. LZ4 and Snappy have no levels. Default: 3.
+    /// Zstd's level, -7 to 22; higher is smaller and slower. LZ4 and Snappy have no levels. Default: 3.
     pub compression_level: i32,
 
     /// Whether the database is encrypted; `encryption_key` must then name a key. Default: false.
@@ -103,7 +108,7 @@ pub struct LightningDbConfig {
     pub metrics_enabled: bool,
     /// The port on which the server offers metrics. Default: 9090.
     pub metrics_port: u16,
-    /// What `logging::init_logger_with` lets through. Default: `Info`.
+    /// What [`logging::init_logger_with`](crate::logging::init_logger_with) lets through. Default: `Info`.
     pub log_level: log::LevelFilter,
 }
 

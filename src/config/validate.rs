@@ -47,8 +47,8 @@ impl LightningDbConfig {
                 format!("{} is no codec: 0 adaptive, 1 Zstd, 2 LZ4, 3 Snappy", self.compression_type);
             return Err(Error::config("compression_type", reason));
         }
-        if !(-7..=19).contains(&self.compression_level) {
-            let reason = format!("{} is no level of Zstd: it is from -7 to 19", self.compression_level);
+        if !(-7..=22).contains(&self.compression_level) {
+            let reason = format!("{} is no level of Zstd: it is from -7 to 22", self.compression_level);
             return Err(Error::config("compression_level", reason));
         }
         let default_level = Self::default().compression_level;

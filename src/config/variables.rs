@@ -1,0 +1,176 @@
+//! Options from environment variables.
+
+use std::env;
+use std::ffi::OsString;
+
+use super::options::OPTIONS;
+use super::{LightningDbConfig, file};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+impl LightningDbConfig {
+    /// The defaults, changed by the environment.
+    ///
+    /// Each option has a variable: `LIGHTNING_DB_` and the field's name in capitals, as in
+    /// `LIGHTNING_DB_CACHE_SIZE=512MB`; `LIGHTNING_DB_KEY` names the encryption key as a URI. Other variables that
+    /// begin alike are ignored: container platforms set some of their own for a service of this name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] naming the variable.
+    pub fn from_environment() -> Result<Self> {
+        let mut config = Self::default();
+        apply(&mut config, &variable)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The defaults, changed by the file at `path`, changed by the environment (as
+    /// [`from_environment`](Self::from_environment)).
+    ///
+    /// The file is TOML:
+    ///
+    /// ```toml
+    /// [database]
+    /// cache_size_mb = 512             # or cache_size = "512MB"; units are powers of 1024
+    /// page_size = 4096
+    /// mmap_size = "1GB"
+    /// write_buffer_size_mb = 32
+    /// compression_enabled = true
+    /// compression_type = "zstd"       # adaptive, zstd, lz4, snappy
+    /// compression_level = 3
+    /// use_lock_free_cache = true
+    /// use_simd = true
+    ///
+    /// [encryption]
+    /// key = "file:/etc/lightning.key" # where the key is; turns encryption on
+    /// enabled = true
+    ///
+    /// [transaction]
+    /// max_active = 10000
+    /// timeout_seconds = 30            # or timeout = "30s"
+    /// lock_timeout = "5s"
+    /// optimized = true
+    ///
+    /// [wal]
+    /// enabled = true
+    /// sync_mode = "async"             # async, sync, periodic:100ms
+    /// improved = true
+    /// segment_size_mb = 64
+    /// max_retained = "4GB"
+    ///
+    /// [prefetch]
+    /// enabled = true
+    /// distance = 8
+    /// workers = 2
+    ///
+    /// [compaction]
+    /// background = true
+    /// interval_seconds = 60
+    /// workers = 2
+    ///
+    /// [server]
+    /// max_connections = 1000
+    /// rate_limit_ops_per_second = 0
+    ///
+    /// [monitoring]
+    /// metrics_enabled = true
+    /// metrics_port = 9090
+    ///
+    /// [logging]
+    /// level = "info"
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such file; [`Error::InvalidConfig`] naming the key or the variable that
+    /// is unknown, out of range or contradicts another one.
+    pub fn load(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let mut config = Self::default();
+        file::apply(&mut config, &*Environment::default().vfs, path.as_ref())?;
+        apply(&mut config, &variable)?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// An environment variable that is text. The environment is read here alone.
+///
+/// # Errors
+/// [`Error::InvalidConfig`] when it is not UTF-8.
+pub(crate) fn variable(name: &str) -> Result<Option<String>> {
+    env::var_os(name)
+        .map(OsString::into_string)
+        .transpose()
+        .map_err(|_| Error::config(name, "it is not UTF-8"))
+}
+
+fn apply(config: &mut LightningDbConfig, lookup: &dyn Fn(&str) -> Result<Option<String>>) -> Result<()> {
+    for option in OPTIONS {
+        if let Some(text) = lookup(option.variable)? {
+            option.kind.set_text(config, &text).map_err(|reason| Error::config(option.variable, reason))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use log::LevelFilter;
+
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<LightningDbConfig> {
+        let mut config = LightningDbConfig::default();
+        let find = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
+        apply(&mut config, &|name| Ok(find(name)))?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_documented_variables_are_read() -> Result<()> {
+        let config = from(&[
+            ("LIGHTNING_DB_CACHE_SIZE", "512MB"),
+            ("LIGHTNING_DB_PREFETCH_WORKERS", "4"),
+            ("LIGHTNING_DB_METRICS_PORT", "9091"),
+            ("LIGHTNING_DB_LOG_LEVEL", "debug"),
+            ("LIGHTNING_DB_KEY", "env:THE_KEY"),
+            ("LIGHTNING_DB_TRANSACTION_TIMEOUT", "2m"),
+            ("LIGHTNING_DB_SERVICE_HOST", "10.0.0.1"),
+        ])?;
+        assert_eq!(config.cache_size, 512 << 20);
+        assert_eq!((config.prefetch_workers, config.metrics_port), (4, 9091));
+        assert_eq!(config.log_level, LevelFilter::Debug);
+        assert_eq!(config.transaction_timeout, Duration::from_secs(120));
+        assert!(config.encryption_enabled && !config.encryption_key.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn text_that_is_no_value_names_the_variable() {
+        for (name, text) in [
+            ("LIGHTNING_DB_CACHE_SIZE", "lots"),
+            ("LIGHTNING_DB_CACHE_SIZE", ""),
+            ("LIGHTNING_DB_PREFETCH_WORKERS", "four"),
+            ("LIGHTNING_DB_PREFETCH_WORKERS", "-1"),
+            ("LIGHTNING_DB_METRICS_PORT", "65536"),
+            ("LIGHTNING_DB_LOG_LEVEL", "loud"),
+            ("LIGHTNING_DB_WAL_ENABLED", "maybe"),
+            ("LIGHTNING_DB_WAL_SYNC_MODE", "periodic"),
+            ("LIGHTNING_DB_TRANSACTION_TIMEOUT", "30"),
+            ("LIGHTNING_DB_KEY", "nonsense:x"),
+        ] {
+            let result = from(&[(name, text)]);
+            assert!(
+                matches!(&result, Err(Error::InvalidConfig { option, .. }) if option == name),
+                "{name}={text}: {result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_pasted_in_place_of_its_uri_is_not_repeated() {
+        let error = from(&[("LIGHTNING_DB_KEY", "deadbeefdeadbeef")]).expect_err("no URI");
+        assert!(!error.to_string().contains("deadbeef") && !format!("{error:?}").contains("deadbeef"));
+    }
+}
