@@ -20,10 +20,6 @@ pub struct Environment {
 
 impl Default for Environment {
     fn default() -> Self {
-        Self {
-            vfs: Arc::new(OsVfs),
-            clock: Arc::new(SystemClock::default()),
-            entropy: Arc::new(OsEntropy),
-        }
+        Self { vfs: Arc::new(OsVfs), clock: Arc::new(SystemClock::default()), entropy: Arc::new(OsEntropy) }
     }
 }

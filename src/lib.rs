@@ -4,10 +4,14 @@ mod config;
 mod environment;
 mod error;
 mod memtable;
+mod observe;
 mod shared_bytes;
 
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
 pub use lightning_db_crypto::{Entropy, KeyProvider, KeySource};
-pub use lightning_db_storage::{Incarnation, SequenceNumber};
+pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::Vfs};
+pub use observe::{
+    DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,
+};
