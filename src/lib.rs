@@ -3,6 +3,7 @@
 mod config;
 mod environment;
 mod error;
+pub mod logging;
 mod memtable;
 mod observe;
 mod shared_bytes;
