@@ -1,5 +1,6 @@
 //! What holds for the system's files and those in memory alike.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{MemVfs, OpenHow, OsVfs, Vfs, VfsFile};
+use super::{Keep, MemVfs, OpenHow, OsVfs, Vfs, VfsFile};
 
 /// A file system and an empty directory in it.
 struct Place {
@@ -173,6 +174,89 @@ proptest! {
         for step in &steps {
             prop_assert_eq!(run(&mut memory, step), run(&mut system, step), "{:?}", step);
         }
+    }
+}
+
+/// Every path below `dir`, with the content of the files.
+fn snapshot(vfs: &MemVfs, dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in vfs.list(dir).unwrap() {
+        let path = dir.join(&entry.name);
+        if entry.is_dir {
+            found.append(&mut snapshot(vfs, &path));
+            found.insert(path, None);
+        } else {
+            let mut bytes = vec![0; entry.len as usize];
+            vfs.open(&path, OpenHow::Read).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+            found.insert(path, Some(bytes));
+        }
+    }
+    found
+}
+
+/// Syncs what `snapshot` sees, below `dir` in either order.
+fn sync_all(vfs: &MemVfs, names_first: bool) {
+    let root = Path::new("/");
+    let mut found: Vec<_> = snapshot(vfs, root).into_iter().collect();
+    found.push((root.to_owned(), None));
+    if names_first {
+        found.reverse();
+    }
+    for (path, content) in found {
+        match content {
+            Some(_) => vfs.open(&path, OpenHow::Read).unwrap().sync_data().unwrap(),
+            None => vfs.sync_dir(&path).unwrap(),
+        }
+    }
+}
+
+fn run_in_memory(vfs: &MemVfs, steps: &[Step]) {
+    let mut place = Place::new(vfs.clone(), Path::new("/"));
+    for step in steps {
+        run(&mut place, step);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_power_cut_takes_nothing_that_was_synced(
+        steps in vec(step(), 1..60), names_first: bool, draws in vec(any::<u64>(), 1..50),
+    ) {
+        let vfs = MemVfs::new();
+        run_in_memory(&vfs, &steps);
+        sync_all(&vfs, names_first);
+        let before = snapshot(&vfs, Path::new("/"));
+        let mut draws = draws.into_iter().cycle();
+        for keep in [Keep::Random, Keep::Nothing, Keep::Everything] {
+            vfs.crash(&mut || draws.next().unwrap_or_default(), keep);
+            prop_assert_eq!(&before, &snapshot(&vfs, Path::new("/")));
+        }
+    }
+
+    #[test]
+    fn a_late_power_cut_or_a_kill_takes_nothing(steps in vec(step(), 1..60), kill: bool) {
+        let vfs = MemVfs::new();
+        run_in_memory(&vfs, &steps);
+        let before = snapshot(&vfs, Path::new("/"));
+        if kill { vfs.kill_process() } else { vfs.crash(&mut || 0, Keep::Everything) }
+        prop_assert_eq!(before, snapshot(&vfs, Path::new("/")));
+    }
+
+    #[test]
+    fn work_goes_on_after_a_power_cut(
+        before in vec(step(), 1..60), after in vec(step(), 1..30), draws in vec(any::<u64>(), 1..50),
+    ) {
+        let vfs = MemVfs::new();
+        run_in_memory(&vfs, &before);
+        let mut draws = draws.into_iter().cycle();
+        vfs.crash(&mut || draws.next().unwrap_or_default(), Keep::Random);
+        let left = snapshot(&vfs, Path::new("/"));
+        vfs.crash(&mut || 0, Keep::Nothing);
+        prop_assert_eq!(&left, &snapshot(&vfs, Path::new("/")), "what a cut left is on the disk");
+        run_in_memory(&vfs, &after);
+        sync_all(&vfs, false);
     }
 }
 

@@ -124,7 +124,7 @@ impl Fault {
         self
     }
 
-    /// Only calls whose path contains `part`.
+    /// Only calls with a path that contains `part`; of a rename or link, either path.
     #[must_use]
     pub fn on(mut self, part: &str) -> Self {
         self.path_part = Some(part.to_owned());
@@ -132,10 +132,11 @@ impl Fault {
     }
 
     fn strikes(&self, call: &Call) -> bool {
-        let here = |part: &String| call.path.to_string_lossy().contains(part.as_str());
+        let mut paths = call.to.iter().chain([&call.path]);
+        let mut here = |part: &String| paths.any(|path| path.to_string_lossy().contains(part.as_str()));
         self.calls.contain(call.kind)
             && self.effect.fits(call.kind)
-            && self.path_part.as_ref().is_none_or(here)
+            && self.path_part.as_ref().is_none_or(&mut here)
     }
 }
 

@@ -62,6 +62,10 @@ fn a_fault_may_be_meant_for_one_file() {
     let (log, run) = (create(&vfs, "1.wal"), create(&vfs, "1.run"));
     plan.add(Fault::new(Calls::Only(CallKind::Write), Effect::Fail(ErrorKind::Other)).on(".run").lasting());
     assert_eq!(kinds([log.write_all_at(b"x", 0), run.write_all_at(b"x", 0)]), [None, Some(ErrorKind::Other)]);
+
+    plan.add(Fault::new(Calls::Mutating, Effect::Fail(ErrorKind::Other)).on("CURRENT"));
+    let seen = [vfs.rename(path("1.wal"), path("2.wal")), vfs.rename(path("2.wal"), path("CURRENT"))];
+    assert_eq!(kinds(seen), [None, Some(ErrorKind::Other)]);
 }
 
 #[test]
