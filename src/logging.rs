@@ -13,8 +13,9 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
+pub use log::LevelFilter;
 use log::kv::{self, Key, Value};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Log, Metadata, Record};
 use tracing::Subscriber;
 use tracing_log::AsTrace;
 use tracing_subscriber::EnvFilter;

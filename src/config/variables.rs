@@ -2,6 +2,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
+
+use lightning_db_storage::vfs::Vfs;
 
 use super::options::OPTIONS;
 use super::{LightningDbConfig, file};
@@ -83,13 +86,21 @@ impl LightningDbConfig {
     /// # Errors
     /// [`Error::NotFound`] when there is no such file; [`Error::InvalidConfig`] naming the key or the variable that
     /// is unknown, out of range or contradicts another one.
-    pub fn load(path: impl AsRef<std::path::Path>) -> Result<Self> {
-        let mut config = Self::default();
-        file::apply(&mut config, &*Environment::default().vfs, path.as_ref())?;
-        apply(&mut config, &variable)?;
-        config.validate()?;
-        Ok(config)
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        load(path.as_ref(), &*Environment::default().vfs, &variable)
     }
+}
+
+fn load(
+    path: &Path,
+    vfs: &dyn Vfs,
+    lookup: &dyn Fn(&str) -> Result<Option<String>>,
+) -> Result<LightningDbConfig> {
+    let mut config = LightningDbConfig::default();
+    file::apply(&mut config, vfs, path)?;
+    apply(&mut config, lookup)?;
+    config.validate()?;
+    Ok(config)
 }
 
 /// An environment variable that is text. The environment is read here alone.
@@ -116,6 +127,7 @@ fn apply(config: &mut LightningDbConfig, lookup: &dyn Fn(&str) -> Result<Option<
 mod tests {
     use std::time::Duration;
 
+    use lightning_db_storage::vfs::{MemVfs, OpenHow};
     use log::LevelFilter;
 
     use super::*;
@@ -143,6 +155,32 @@ mod tests {
         assert_eq!(config.log_level, LevelFilter::Debug);
         assert_eq!(config.transaction_timeout, Duration::from_secs(120));
         assert!(config.encryption_enabled && !config.encryption_key.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() -> Result<()> {
+        let vfs = MemVfs::new();
+        let path = Path::new("/lightning_db.toml");
+        let text = b"[database]\ncache_size_mb = 512\npage_size = 8192";
+        vfs.open(path, OpenHow::CreateNew).and_then(|file| file.write_all_at(text, 0)).expect("a new file");
+
+        let cache_1_gb = |name: &str| Ok((name == "LIGHTNING_DB_CACHE_SIZE").then(|| "1GB".to_owned()));
+        let config = load(path, &vfs, &cache_1_gb)?;
+        assert_eq!((config.cache_size, config.page_size, config.prefetch_distance), (1 << 30, 8192, 8));
+
+        let odd_pages = |name: &str| Ok((name == "LIGHTNING_DB_PAGE_SIZE").then(|| "5000".to_owned()));
+        let refused = load(path, &vfs, &odd_pages);
+        assert!(matches!(refused, Err(Error::InvalidConfig { option, .. }) if option == "page_size"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_of_the_system_is_loaded() -> std::io::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), "[prefetch]\nenabled = false\n")?;
+        let config = LightningDbConfig::load(file.path()).expect("a valid file");
+        assert!(!config.prefetch_enabled);
         Ok(())
     }
 
