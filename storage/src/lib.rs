@@ -15,6 +15,7 @@ pub mod segment;
 pub mod tree;
 pub mod twin_file;
 pub mod vfs;
+pub mod wal;
 
 pub use error::{Result, StorageError};
 pub use ids::{FrameNumber, Generation, Incarnation, Salt, SegmentId, SequenceNumber};
