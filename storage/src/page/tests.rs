@@ -52,7 +52,7 @@ prop_compose! {
 prop_compose! {
     /// Keys that share prefixes, differ late, and end in zeros.
     fn key()(head in 0usize..3, tail in prop::collection::vec(0u8..3, 0..8)) -> Vec<u8> {
-        [&[&b""[..], b"user/", b"user/profile/"][head], &tail[..]].concat()
+        [[&b""[..], b"user/", b"user/profile/"][head], &tail[..]].concat()
     }
 }
 

@@ -8,7 +8,9 @@
 mod build;
 mod cursor;
 mod get;
+mod merge;
 mod stream;
+mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -24,7 +26,9 @@ use crate::{Result, StorageError};
 pub use build::{BuildOptions, build};
 pub use cursor::{Cursor, ReadAhead};
 pub use get::{LeafHit, get};
+pub use merge::{MergeConfig, MergeObserver, merge_into_base};
 pub use stream::{EntryStream, MergedStream, Superseded, TreeStream};
+pub use verify::{VerifyReport, VerifyVisitor, verify_tree};
 
 /// No tree is higher: with two children a page this is more entries than a counter holds.
 const MAX_HEIGHT: u8 = 64;
@@ -162,6 +166,10 @@ fn damaged(ptr: &BlockPtr, what: impl Into<String>) -> StorageError {
 }
 
 #[cfg(test)]
+mod merge_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify_tests;

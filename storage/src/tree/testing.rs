@@ -39,6 +39,11 @@ impl MemBlocks {
         self.blocks.lock().unwrap().remove(ptr);
     }
 
+    /// How many blocks of a segment there are.
+    pub(crate) fn written(&self, segment: u64) -> usize {
+        self.blocks.lock().unwrap().keys().filter(|ptr| ptr.segment.0 == segment).count()
+    }
+
     pub(crate) fn read_count(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
     }

@@ -21,8 +21,9 @@ pub(super) struct TreeWriter<'a> {
     /// The key of the newest entry; refuses disorder.
     newest: Option<Zeroizing<Vec<u8>>>,
     floor: Floor,
-    pub(super) stored_bytes: u64,
-    pub(super) raw_bytes: u64,
+    kept: Option<BlockPtr>,
+    stored_bytes: u64,
+    raw_bytes: u64,
 }
 
 /// What separates the next leaf from what comes before it.
@@ -39,6 +40,8 @@ enum Floor {
 pub(super) struct Written {
     pub(super) root: Option<BlockPtr>,
     pub(super) height: u8,
+    /// Whether the root was kept, not written.
+    pub(super) root_is_kept: bool,
     pub(super) stored_bytes: u64,
     pub(super) raw_bytes: u64,
 }
@@ -46,7 +49,16 @@ pub(super) struct Written {
 impl<'a> TreeWriter<'a> {
     pub(super) fn new(sink: &'a mut dyn BlockSink, page_size: usize) -> Self {
         let levels = vec![PageBuilder::new(0, page_size)];
-        Self { sink, page_size, levels, newest: None, floor: Floor::Start, stored_bytes: 0, raw_bytes: 0 }
+        Self {
+            sink,
+            page_size,
+            levels,
+            newest: None,
+            floor: Floor::Start,
+            kept: None,
+            stored_bytes: 0,
+            raw_bytes: 0,
+        }
     }
 
     /// Appends an entry.
@@ -80,6 +92,7 @@ impl<'a> TreeWriter<'a> {
         if let Some(upper) = upper {
             self.floor = Floor::Bound(Zeroizing::new(upper.to_vec()));
         }
+        self.kept = Some(child.ptr);
         self.push_child(usize::from(level) + 1, separator, child)
     }
 
@@ -94,7 +107,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Writes what is open, up to the root. A root is never an inner page with a single child that was written here.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    pub(super) fn finish(&mut self) -> Result<Written> {
         let (mut root, mut height) = (None, 0);
         for level in 0.. {
             let is_top = level + 1 == self.levels.len();
@@ -108,7 +121,9 @@ impl<'a> TreeWriter<'a> {
             }
             self.write_rest(level)?;
         }
-        Ok(Written { root, height, stored_bytes: self.stored_bytes, raw_bytes: self.raw_bytes })
+        let root_is_kept = root.is_some() && root == self.kept;
+        let (stored_bytes, raw_bytes) = (self.stored_bytes, self.raw_bytes);
+        Ok(Written { root, height, root_is_kept, stored_bytes, raw_bytes })
     }
 
     fn push_child(&mut self, level: usize, separator: &[u8], child: &Child) -> Result<()> {
