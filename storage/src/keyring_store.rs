@@ -41,7 +41,8 @@ impl KeyringStore {
     pub fn load(&self, provider: Option<&dyn KeyProvider>) -> Result<Loaded<Keyring>> {
         // The newest copy whose checksum holds is chosen first, so that the (slow) key derivation runs once.
         let Loaded { value: (_, bytes), generation, twin_problem } = self.peek()?;
-        let value = Keyring::open(&bytes, provider).map_err(|error| damage(&self.file.first_path(), error))?;
+        let value =
+            Keyring::open(&bytes, provider).map_err(|error| damage(&self.file.first_path(), error))?;
         Ok(Loaded { value, generation, twin_problem })
     }
 
@@ -80,7 +81,8 @@ mod tests {
         let load = |byte: u8| store.load(provider(byte).as_deref());
         assert!(matches!(load(1), Err(StorageError::NotFound { .. })));
 
-        let keyring = Keyring::create(provider(1).as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
+        let keyring =
+            Keyring::create(provider(1).as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
         store.commit(&keyring, &entropy).expect("commit");
         let load = |byte: u8| store.load(provider(byte).as_deref());
         assert_eq!(load(1).expect("the right key").value.database_id(), DatabaseId([2; 16]));

@@ -9,6 +9,7 @@ pub mod extent;
 pub mod filter;
 mod ids;
 pub mod keyring_store;
+pub mod manifest;
 pub mod page;
 pub mod pointer;
 pub mod segment;

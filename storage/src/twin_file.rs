@@ -77,7 +77,11 @@ impl TwinFile {
             std::cmp::Ordering::Greater => Some(1),
         };
         let twin_problem = lagging.map(|index| {
-            StorageError::corrupt(self.path(self.copies[index]), 0, "this copy is one generation behind its twin")
+            StorageError::corrupt(
+                self.path(self.copies[index]),
+                0,
+                "this copy is one generation behind its twin",
+            )
         });
         let (generation, value) = if a.0 < b.0 { b } else { a };
         Loaded { value, generation, twin_problem }
@@ -111,7 +115,12 @@ impl TwinFile {
             return Err(StorageError::Poisoned { first: first.clone() });
         }
         if bytes.len() as u64 > self.max_len {
-            let what = format!("{} would be {} bytes long, the limit is {}", self.copies[0], bytes.len(), self.max_len);
+            let what = format!(
+                "{} would be {} bytes long, the limit is {}",
+                self.copies[0],
+                bytes.len(),
+                self.max_len
+            );
             return Err(StorageError::UnsupportedFormat { file: self.path(self.copies[0]), what });
         }
         for name in self.copies {
@@ -143,7 +152,10 @@ impl TwinFile {
             }
             _ => {}
         }
-        let file = self.vfs.open(&path, OpenHow::CreateNew).map_err(|error| StorageError::io("create", &path, error))?;
+        let file = self
+            .vfs
+            .open(&path, OpenHow::CreateNew)
+            .map_err(|error| StorageError::io("create", &path, error))?;
         file.write_all_at(bytes, 0).map_err(|error| StorageError::io("write", &path, error))?;
         file.sync_all().map_err(|error| StorageError::io("sync", &path, error))
     }
@@ -256,7 +268,9 @@ mod tests {
             let loaded = load(&vfs).expect("the twin is intact");
             assert_eq!((loaded.value, loaded.twin_problem.is_some()), (3, true));
             vfs.corrupt(Path::new("/db/FILE.2"), at, 0x80).expect("inside the file");
-            assert!(matches!(load(&vfs), Err(StorageError::Corrupt { file, .. }) if file == Path::new("/db/FILE")));
+            assert!(
+                matches!(load(&vfs), Err(StorageError::Corrupt { file, .. }) if file == Path::new("/db/FILE"))
+            );
         }
     }
 
@@ -281,7 +295,10 @@ mod tests {
         file.commit(&encoded(1)).expect("commit");
         let refused = twin(&vfs).load(|path, bytes| {
             if path.ends_with("FILE.2") {
-                return Err(StorageError::UnsupportedFormat { file: path.to_path_buf(), what: "newer".into() });
+                return Err(StorageError::UnsupportedFormat {
+                    file: path.to_path_buf(),
+                    what: "newer".into(),
+                });
             }
             parse(path, bytes)
         });
@@ -301,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_power_cut_at_any_call_leaves_the_old_or_the_new_generation() {
-                for seed in 0..20u64 {
+        for seed in 0..20u64 {
             let mut at = 0;
             loop {
                 let (vfs, mut file) = fresh();
@@ -313,12 +330,17 @@ mod tests {
                 let done = second.commit(&encoded(2)).is_ok();
                 let mut state = seed;
                 let mut random = || {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     state >> 33
                 };
                 vfs.crash(&mut random, Keep::Random);
                 let loaded = load(&vfs).expect("a power cut never loses both");
-                assert!(loaded.value == 2 || !done && loaded.value == 1, "seed {seed}, call {at}: {}", loaded.value);
+                assert!(
+                    loaded.value == 2 || !done && loaded.value == 1,
+                    "seed {seed}, call {at}: {}",
+                    loaded.value
+                );
                 twin(&vfs).commit(&encoded(3)).expect("the leftovers are in nobody's way");
                 if done {
                     break;

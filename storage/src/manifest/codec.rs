@@ -1,0 +1,392 @@
+//! The bytes of a manifest.
+//!
+//! ```text
+//! 0   magic "LDBMANIF"
+//! 8   format version u32
+//! 12  suite u8, 3 bytes zero
+//! 16  features: compatible u64, read-compatible u64, incompatible u64
+//! 40  generation u64
+//! 48  database id [16]
+//! 64  key domain u32
+//! 68  body length u32
+//! 72  body: sealed under a fresh salt; the bytes before it are its associated data
+//! ..  BLAKE3 of all before it [32]
+//! ```
+//!
+//! The checksum outside tells damage from a wrong key before any key is used. The body is the fields of [`Manifest`]
+//! in the order in which they are declared, those of the clear part left out: integers as varints, times as i64,
+//! lists with their count before them, an option with a byte 0 or 1 before it.
+
+use std::path::Path;
+
+use lightning_db_crypto::{DatabaseId, Keyring, SuiteId};
+
+use super::types::{
+    ArchivedThrough, Features, Fork, Gap, GapReason, Keyspace, Lineage, Manifest, NamedCheckpoint,
+    RepositoryCursor, RestorePoint, RunInfo,
+};
+use crate::bytes::{ByteReader, ByteWriter, Malformed};
+use crate::pointer::BlockPtr;
+use crate::segment::SegmentInfo;
+use crate::tree::TreeRef;
+use crate::wal::{WalPosition, WalSegmentInfo};
+use crate::{FrameNumber, Generation, Incarnation, Result, SegmentId, SequenceNumber, StorageError};
+
+/// The format that this version writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// The longest name of a keyspace, checkpoint or restore point, in bytes.
+pub const MAX_NAME_LEN: usize = 255;
+
+/// A manifest is never longer.
+pub(super) const MAX_LEN: u64 = 256 << 20;
+const MAGIC: &[u8; 8] = b"LDBMANIF";
+const CLEAR_LEN: usize = 72;
+const CHECKSUM_LEN: usize = 32;
+const LABEL: &str = "manifest";
+const KNOWN_INCOMPATIBLE: u64 = 0;
+
+/// The clear part, once its checksum is known to be right.
+struct Clear {
+    suite: SuiteId,
+    features: Features,
+    generation: Generation,
+    database: DatabaseId,
+}
+
+/// Whether a database with these features may be written by this version.
+pub(super) fn is_writable(features: Features) -> bool {
+    features.read_compatible == 0
+}
+
+/// The file's bytes.
+pub(super) fn to_bytes(
+    manifest: &Manifest,
+    keyring: &Keyring,
+    entropy: &dyn lightning_db_crypto::Entropy,
+) -> Result<Vec<u8>> {
+    let mut out = ByteWriter::new();
+    out.raw(MAGIC).u32(FORMAT_VERSION).u8(keyring.suite_id().to_u8()).raw(&[0; 3]);
+    out.u64(manifest.features.compatible)
+        .u64(manifest.features.read_compatible)
+        .u64(manifest.features.incompatible);
+    out.u64(manifest.generation.0).raw(manifest.database.as_bytes()).u32(0);
+    let context = context(manifest.database, manifest.generation);
+    let sealed = keyring.seal_small(entropy, LABEL, &context, out.as_slice(), &body(manifest))?;
+    let mut file = out;
+    file.u32(sealed.len() as u32).raw(&sealed);
+    let checksum = blake3::hash(file.as_slice());
+    file.raw(checksum.as_bytes());
+    Ok(file.into_vec())
+}
+
+/// Reads the file's bytes.
+pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result<Manifest> {
+    let corrupt = |offset: usize, what: &str| StorageError::corrupt(path, offset as u64, what);
+    let (clear, sealed) = split(path, bytes)?;
+    if clear.suite != keyring.suite_id() || clear.database != keyring.database_id() {
+        return Err(corrupt(12, "this manifest belongs to another database than the keyring beside it"));
+    }
+    let context = context(clear.database, clear.generation);
+    let body = keyring
+        .open_small(LABEL, &context, &bytes[..CLEAR_LEN - 4], sealed)
+        .map_err(|error| corrupt(CLEAR_LEN, &format!("the manifest does not open ({error})")))?;
+    let mut input = ByteReader::new(&body);
+    let manifest = manifest(&mut input, &clear)
+        .and_then(|manifest| input.finish("end of manifest").map(|()| manifest))
+        .map_err(|error| corrupt(CLEAR_LEN, &error.to_string()))?;
+    super::check::check(&manifest).map_err(|what| corrupt(CLEAR_LEN, &what))?;
+    Ok(manifest)
+}
+
+fn context(database: DatabaseId, generation: Generation) -> Vec<u8> {
+    let mut out = ByteWriter::new();
+    out.raw(database.as_bytes()).u64(generation.0);
+    out.into_vec()
+}
+
+/// Checks everything that needs no key and returns the clear part and the sealed body.
+fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Clear, &'a [u8])> {
+    let corrupt = |what: &str| StorageError::corrupt(path, 0, what);
+    let content_len = bytes.len().checked_sub(CHECKSUM_LEN).filter(|len| *len >= CLEAR_LEN);
+    let (content, checksum) =
+        bytes.split_at(content_len.ok_or_else(|| corrupt("it is too short for a manifest"))?);
+    if blake3::hash(content).as_bytes() != checksum {
+        return Err(corrupt("the manifest's checksum does not match"));
+    }
+    let mut input = ByteReader::new(content);
+    clear(path, &mut input)?.map_err(|error: Malformed| corrupt(&error.to_string()))
+}
+
+type ClearAndBody<'a> = std::result::Result<(Clear, &'a [u8]), Malformed>;
+
+fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<ClearAndBody<'a>> {
+    let unsupported = |what: String| StorageError::UnsupportedFormat { file: path.to_path_buf(), what };
+    let fields = |input: &mut ByteReader<'a>| {
+        if input.array::<8>("magic")? != *MAGIC {
+            return Err(Malformed { what: "magic" });
+        }
+        Ok((input.u32("format version")?, input.u8("suite")?))
+    };
+    let (version, suite) = match fields(input) {
+        Ok(fields) => fields,
+        Err(error) => return Ok(Err(error)),
+    };
+    if version != FORMAT_VERSION {
+        return Err(unsupported(format!("it has format version {version}, known is {FORMAT_VERSION}")));
+    }
+    let suite =
+        SuiteId::from_u8(suite).ok_or_else(|| unsupported(format!("it is sealed with suite {suite}")))?;
+    let rest = |input: &mut ByteReader<'a>| {
+        input.raw(3, "reserved bytes")?;
+        let features = Features {
+            compatible: input.u64("features")?,
+            read_compatible: input.u64("features")?,
+            incompatible: input.u64("features")?,
+        };
+        let generation = Generation(input.u64("generation")?);
+        let database = DatabaseId(input.array("database id")?);
+        let _key_domain = input.u32("key domain")?;
+        let body_len = input.u32("body length")?;
+        let body = input.raw(body_len as usize, "body")?;
+        input.clone().finish("end of file")?;
+        Ok((Clear { suite, features, generation, database }, body))
+    };
+    match rest(input) {
+        Ok((clear, _)) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => Err(unsupported(
+            format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible),
+        )),
+        other => Ok(other),
+    }
+}
+
+fn body(m: &Manifest) -> zeroize::Zeroizing<Vec<u8>> {
+    let mut out = ByteWriter::new();
+    out.raw(&m.incarnation.0);
+    list(&mut out, &m.ancestry, |out, fork| {
+        out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros);
+    });
+    out.i64(m.created_micros).varint(m.next_segment.0).varint(m.next_run);
+    out.varint(m.flushed_sequence.0).i64(m.flushed_time_micros);
+    put_option(&mut out, m.log_end.as_ref(), |out, end| end.encode(out));
+    list(&mut out, &m.keyspaces, put_keyspace);
+    list(&mut out, &m.segments, |out, info| info.encode(out));
+    list(&mut out, &m.wal, |out, info| info.encode(out));
+    list(&mut out, &m.checkpoints, put_checkpoint);
+    list(&mut out, &m.restore_points, |out, point| {
+        out.bytes(point.name.as_bytes())
+            .varint(point.sequence.0)
+            .i64(point.time_micros)
+            .raw(&point.incarnation.0);
+    });
+    list(&mut out, &m.repositories, put_repository);
+    list(&mut out, &m.retained_runs, put_run);
+    list(&mut out, &m.gaps, |out, gap| {
+        out.raw(&gap.incarnation.0).varint(gap.after.0).varint(gap.through.0).u8(gap.reason as u8);
+    });
+    out.u32(m.page_size);
+    zeroize::Zeroizing::new(out.into_vec())
+}
+
+fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malformed> {
+    Ok(Manifest {
+        features: clear.features,
+        generation: clear.generation,
+        database: clear.database,
+        incarnation: take_incarnation(input)?,
+        ancestry: take_list(input, 25, "ancestry", |input| {
+            let incarnation = take_incarnation(input)?;
+            Ok(Fork { incarnation, sequence: take_sequence(input)?, time_micros: input.i64("fork time")? })
+        })?,
+        created_micros: input.i64("creation time")?,
+        next_segment: SegmentId(input.varint("next segment")?),
+        next_run: input.varint("next run")?,
+        flushed_sequence: take_sequence(input)?,
+        flushed_time_micros: input.i64("flushed time")?,
+        log_end: take_option(input, "end of the log", WalPosition::decode)?,
+        keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
+        segments: take_list(input, 8, "segments", SegmentInfo::decode)?,
+        wal: take_list(input, 8, "log segments", WalSegmentInfo::decode)?,
+        checkpoints: take_list(input, 8, "checkpoints", take_checkpoint)?,
+        restore_points: take_list(input, 26, "restore points", |input| {
+            let (name, sequence) = (take_name(input)?, take_sequence(input)?);
+            let time_micros = input.i64("restore point time")?;
+            Ok(RestorePoint { name, sequence, time_micros, incarnation: take_incarnation(input)? })
+        })?,
+        repositories: take_list(input, 18, "repositories", take_repository)?,
+        retained_runs: take_list(input, 8, "retained runs", take_run)?,
+        gaps: take_list(input, 19, "gaps", take_gap)?,
+        page_size: input.u32("page size")?,
+    })
+}
+
+fn put_keyspace(out: &mut ByteWriter, keyspace: &Keyspace) {
+    out.varint(u64::from(keyspace.id)).bytes(keyspace.name.as_bytes()).varint(u64::from(keyspace.key_domain));
+    keyspace.base.encode(out);
+    list(out, &keyspace.runs, put_run);
+}
+
+fn take_keyspace(input: &mut ByteReader<'_>) -> Result<Keyspace, Malformed> {
+    let id = input.varint_u32("keyspace id")?;
+    let name = take_name(input)?;
+    let what = "key domain";
+    let key_domain = u16::try_from(input.varint(what)?).map_err(|_| Malformed { what })?;
+    let base = TreeRef::decode(input)?;
+    Ok(Keyspace { id, name, key_domain, base, runs: take_list(input, 8, "runs", take_run)? })
+}
+
+fn put_run(out: &mut ByteWriter, run: &RunInfo) {
+    out.varint(run.id);
+    run.tree.encode(out);
+    list(out, &run.filter, |out, ptr| ptr.encode(out));
+    out.varint(run.first_sequence.0).varint(run.last_sequence.0).i64(run.last_time_micros).u8(run.tier);
+    put_ids(out, &run.segments);
+    put_ids(out, &run.value_segments);
+}
+
+fn take_run(input: &mut ByteReader<'_>) -> Result<RunInfo, Malformed> {
+    Ok(RunInfo {
+        id: input.varint("run id")?,
+        tree: TreeRef::decode(input)?,
+        filter: take_list(input, BlockPtr::MIN_ENCODED_LEN, "filter", BlockPtr::decode)?,
+        first_sequence: take_sequence(input)?,
+        last_sequence: take_sequence(input)?,
+        last_time_micros: input.i64("run time")?,
+        tier: input.u8("run tier")?,
+        segments: take_ids(input)?,
+        value_segments: take_ids(input)?,
+    })
+}
+
+fn put_checkpoint(out: &mut ByteWriter, checkpoint: &NamedCheckpoint) {
+    out.bytes(checkpoint.name.as_bytes()).varint(checkpoint.sequence.0).i64(checkpoint.time_micros);
+    out.raw(&checkpoint.incarnation.0);
+    list(out, &checkpoint.keyspaces, put_keyspace);
+    put_ids(out, &checkpoint.segments);
+}
+
+fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malformed> {
+    Ok(NamedCheckpoint {
+        name: take_name(input)?,
+        sequence: take_sequence(input)?,
+        time_micros: input.i64("checkpoint time")?,
+        incarnation: take_incarnation(input)?,
+        keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
+        segments: take_ids(input)?,
+    })
+}
+
+fn put_repository(out: &mut ByteWriter, cursor: &RepositoryCursor) {
+    out.raw(&cursor.repository).bytes(cursor.url_hint.as_bytes()).varint(cursor.last_backup);
+    put_option(out, cursor.archived.as_ref(), |out, end| {
+        out.raw(&end.incarnation.0)
+            .varint(end.frame.0)
+            .raw(&end.tag)
+            .varint(end.sequence.0)
+            .i64(end.time_micros);
+    });
+    match &cursor.lineage {
+        Lineage::Rebase => {
+            out.u8(0);
+        }
+        Lineage::Version { sequence, time_micros, keyspaces, segments } => {
+            out.u8(1).varint(sequence.0).i64(*time_micros);
+            list(out, keyspaces, put_keyspace);
+            list(out, segments, |out, info| info.encode(out));
+        }
+    }
+}
+
+fn take_repository(input: &mut ByteReader<'_>) -> Result<RepositoryCursor, Malformed> {
+    let repository = input.array("repository id")?;
+    let url_hint = take_text(input, "repository place")?;
+    let last_backup = input.varint("last backup")?;
+    let archived = take_option(input, "archived log", |input| {
+        Ok(ArchivedThrough {
+            incarnation: take_incarnation(input)?,
+            frame: FrameNumber(input.varint("archived frame")?),
+            tag: input.array("archived tag")?,
+            sequence: take_sequence(input)?,
+            time_micros: input.i64("archived time")?,
+        })
+    })?;
+    let lineage = take_option(input, "lineage", |input| {
+        Ok(Lineage::Version {
+            sequence: take_sequence(input)?,
+            time_micros: input.i64("lineage time")?,
+            keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
+            segments: take_list(input, 8, "segments", SegmentInfo::decode)?,
+        })
+    })?
+    .unwrap_or(Lineage::Rebase);
+    Ok(RepositoryCursor { repository, url_hint, last_backup, archived, lineage })
+}
+
+fn take_gap(input: &mut ByteReader<'_>) -> Result<Gap, Malformed> {
+    let incarnation = take_incarnation(input)?;
+    let (after, through) = (take_sequence(input)?, take_sequence(input)?);
+    let reason = match input.u8("gap reason")? {
+        1 => GapReason::LogDisabled,
+        2 => GapReason::Rollback,
+        3 => GapReason::LogDropped,
+        _ => return Err(Malformed { what: "gap reason" }),
+    };
+    Ok(Gap { incarnation, after, through, reason })
+}
+
+fn list<T>(out: &mut ByteWriter, items: &[T], put: impl Fn(&mut ByteWriter, &T)) {
+    out.varint(items.len() as u64);
+    items.iter().for_each(|item| put(out, item));
+}
+
+fn take_list<T>(
+    input: &mut ByteReader<'_>,
+    min_item_len: usize,
+    what: &'static str,
+    take: impl Fn(&mut ByteReader<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    (0..input.count(min_item_len, what)?).map(|_| take(input)).collect()
+}
+
+fn put_option<T>(out: &mut ByteWriter, item: Option<&T>, put: impl Fn(&mut ByteWriter, &T)) {
+    out.u8(u8::from(item.is_some()));
+    item.into_iter().for_each(|item| put(out, item));
+}
+
+fn take_option<T>(
+    input: &mut ByteReader<'_>,
+    what: &'static str,
+    take: impl Fn(&mut ByteReader<'_>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    match input.u8(what)? {
+        0 => Ok(None),
+        1 => take(input).map(Some),
+        _ => Err(Malformed { what }),
+    }
+}
+
+fn put_ids(out: &mut ByteWriter, ids: &[SegmentId]) {
+    list(out, ids, |out, id| {
+        out.varint(id.0);
+    });
+}
+
+fn take_ids(input: &mut ByteReader<'_>) -> Result<Vec<SegmentId>, Malformed> {
+    take_list(input, 1, "segment ids", |input| input.varint("segment id").map(SegmentId))
+}
+
+fn take_incarnation(input: &mut ByteReader<'_>) -> Result<Incarnation, Malformed> {
+    input.array("incarnation").map(Incarnation)
+}
+
+fn take_sequence(input: &mut ByteReader<'_>) -> Result<SequenceNumber, Malformed> {
+    input.varint("sequence number").map(SequenceNumber)
+}
+
+fn take_name(input: &mut ByteReader<'_>) -> Result<String, Malformed> {
+    let name = take_text(input, "name")?;
+    if name.len() <= MAX_NAME_LEN { Ok(name) } else { Err(Malformed { what: "name" }) }
+}
+
+fn take_text(input: &mut ByteReader<'_>, what: &'static str) -> Result<String, Malformed> {
+    String::from_utf8(input.bytes(what)?.to_vec()).map_err(|_| Malformed { what })
+}

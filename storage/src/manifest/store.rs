@@ -1,0 +1,80 @@
+//! The manifest on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lightning_db_crypto::{Entropy, Keyring};
+
+use super::codec;
+use super::types::Manifest;
+use crate::directory::{self, FileRole, MANIFEST_FILES};
+use crate::twin_file::{Loaded, TwinFile};
+use crate::vfs::Vfs;
+use crate::{Result, StorageError};
+
+/// Reads and replaces the manifest of one directory.
+#[derive(Debug)]
+pub struct ManifestStore {
+    file: TwinFile,
+}
+
+impl ManifestStore {
+    /// The manifest in `directory`, which need not exist yet.
+    #[must_use]
+    pub fn new(vfs: Arc<dyn Vfs>, directory: &Path) -> Self {
+        Self { file: TwinFile::new(vfs, directory, MANIFEST_FILES, codec::MAX_LEN) }
+    }
+
+    /// The current manifest: the newest intact of the two copies.
+    ///
+    /// # Errors
+    /// `Corrupt` when neither copy is intact or both are missing beside segments; `NotFound` when nothing is there;
+    /// `UnsupportedFormat` for a newer format or an unknown feature.
+    pub fn load(vfs: &Arc<dyn Vfs>, directory: &Path, keyring: &Keyring) -> Result<Loaded<Manifest>> {
+        let file = TwinFile::new(Arc::clone(vfs), directory, MANIFEST_FILES, codec::MAX_LEN);
+        let loaded = file.load(|path, bytes| {
+            codec::from_bytes(path, bytes, keyring).map(|manifest| (manifest.generation, manifest))
+        });
+        match loaded {
+            Err(StorageError::NotFound { path }) if holds_segments(vfs, directory)? => {
+                Err(StorageError::corrupt(
+                    path,
+                    0,
+                    "both copies of the manifest are missing while segments are there",
+                ))
+            }
+            other => other,
+        }
+    }
+
+    /// Makes `manifest` the current one; durable when this returns.
+    ///
+    /// # Errors
+    /// See [`TwinFile::commit`]: unless [`is_unsure`](Self::is_unsure), the manifest before is still the current one.
+    pub fn commit(&mut self, manifest: &Manifest, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
+        debug_assert_eq!(super::check::check(manifest), Ok(()));
+        self.file.commit(&codec::to_bytes(manifest, keyring, entropy)?)
+    }
+
+    /// Whether a commit failed half-way: only loading again tells which manifest is current.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.file.is_unsure()
+    }
+}
+
+impl Manifest {
+    /// Whether this version may write to a database with these features, and not only read it.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        codec::is_writable(self.features)
+    }
+}
+
+fn holds_segments(vfs: &Arc<dyn Vfs>, directory: &Path) -> Result<bool> {
+    match directory::list(&**vfs, directory) {
+        Ok(entries) => Ok(entries.iter().any(|entry| matches!(entry.role, FileRole::Segment { .. }))),
+        Err(StorageError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,225 @@
+//! What a manifest says. Plain data: its meaning is in the engine, its bytes in the codec.
+
+use lightning_db_crypto::DatabaseId;
+
+use crate::pointer::BlockPtr;
+use crate::segment::SegmentInfo;
+use crate::tree::TreeRef;
+use crate::wal::{WalPosition, WalSegmentInfo};
+use crate::{FrameNumber, Generation, Incarnation, SegmentId, SequenceNumber};
+
+/// One state of the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// What a program must know to use this database.
+    pub features: Features,
+    /// One higher with every commit of the manifest.
+    pub generation: Generation,
+    /// Which database this is. Copies and restores keep it.
+    pub database: DatabaseId,
+    /// Which history of it this is.
+    pub incarnation: Incarnation,
+    /// The histories that this one grew out of, oldest first; the last is its parent and where it left it.
+    pub ancestry: Vec<Fork>,
+    /// When the database was created, microseconds since 1970.
+    pub created_micros: i64,
+    /// The smallest segment id that was never given out.
+    pub next_segment: SegmentId,
+    /// The smallest run id that was never given out.
+    pub next_run: u64,
+    /// Every commit up to here is in the trees.
+    pub flushed_sequence: SequenceNumber,
+    /// The time of that commit, microseconds since 1970.
+    pub flushed_time_micros: i64,
+    /// The last accepted frame of this incarnation's log, for when `wal` no longer tells.
+    pub log_end: Option<WalPosition>,
+    /// The trees. Keyspace 0 is the default one, and comes first.
+    pub keyspaces: Vec<Keyspace>,
+    /// Every run, base and value segment, by ascending id.
+    pub segments: Vec<SegmentInfo>,
+    /// The log, oldest segment first; the last is the one being written.
+    pub wal: Vec<WalSegmentInfo>,
+    /// States kept by name, in order of creation.
+    pub checkpoints: Vec<NamedCheckpoint>,
+    /// Named points for recovery, in order of creation.
+    pub restore_points: Vec<RestorePoint>,
+    /// The repositories that back this database up.
+    pub repositories: Vec<RepositoryCursor>,
+    /// Flushed runs that were merged away and still wait for a repository, oldest first.
+    pub retained_runs: Vec<RunInfo>,
+    /// Intervals of history that cannot be replayed, oldest first.
+    pub gaps: Vec<Gap>,
+    /// The page size, in bytes, that new segments are written with.
+    pub page_size: u32,
+}
+
+/// Feature bits: what a program does not know decides what it may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Unknown bits here change nothing.
+    pub compatible: u64,
+    /// Unknown bits here allow reading only.
+    pub read_compatible: u64,
+    /// Unknown bits here forbid opening.
+    pub incompatible: u64,
+}
+
+/// Where one history left another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The history that was left.
+    pub incarnation: Incarnation,
+    /// Its last commit that the next one has.
+    pub sequence: SequenceNumber,
+    /// The time of that commit, microseconds since 1970.
+    pub time_micros: i64,
+}
+
+/// One ordered set of keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keyspace {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// The domain whose data keys seal it.
+    pub key_domain: u16,
+    /// The base tree.
+    pub base: TreeRef,
+    /// Sorted runs above the base, oldest first.
+    pub runs: Vec<RunInfo>,
+}
+
+impl Keyspace {
+    /// The default keyspace with nothing in it.
+    #[must_use]
+    pub fn empty_default() -> Self {
+        Self { id: 0, name: "default".into(), key_domain: 0, base: TreeRef::default(), runs: Vec::new() }
+    }
+}
+
+/// A sorted run: what one flush wrote, or several runs merged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunInfo {
+    /// Its number, unique within the database's directory.
+    pub id: u64,
+    /// Its tree; deletions are entries.
+    pub tree: TreeRef,
+    /// The filter over its keys, in pieces; empty when it has none.
+    pub filter: Vec<BlockPtr>,
+    /// The first commit that it may hold.
+    pub first_sequence: SequenceNumber,
+    /// The last commit that it may hold.
+    pub last_sequence: SequenceNumber,
+    /// The time of that commit, microseconds since 1970.
+    pub last_time_micros: i64,
+    /// How often it was merged: 0 for what a flush wrote.
+    pub tier: u8,
+    /// The segments with its pages.
+    pub segments: Vec<SegmentId>,
+    /// The value segments with the large values that it brought in.
+    pub value_segments: Vec<SegmentId>,
+}
+
+/// A state of the database, kept by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedCheckpoint {
+    /// The name.
+    pub name: String,
+    /// The last commit in it.
+    pub sequence: SequenceNumber,
+    /// When it was made, microseconds since 1970.
+    pub time_micros: i64,
+    /// The history that it belongs to.
+    pub incarnation: Incarnation,
+    /// Its trees.
+    pub keyspaces: Vec<Keyspace>,
+    /// The segments that it keeps alive.
+    pub segments: Vec<SegmentId>,
+}
+
+/// A named point that a restore can go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The name.
+    pub name: String,
+    /// The last commit before it.
+    pub sequence: SequenceNumber,
+    /// When it was made, microseconds since 1970.
+    pub time_micros: i64,
+    /// The history that it belongs to.
+    pub incarnation: Incarnation,
+}
+
+/// What one backup repository has of this database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepositoryCursor {
+    /// The repository's random id.
+    pub repository: [u8; 16],
+    /// Where it was last seen, for messages.
+    pub url_hint: String,
+    /// The number of its latest backup of this database.
+    pub last_backup: u64,
+    /// The log that it holds, without a break since its oldest backup.
+    pub archived: Option<ArchivedThrough>,
+    /// The trees that its latest backup holds.
+    pub lineage: Lineage,
+}
+
+/// The end of the log that a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchivedThrough {
+    /// The history that the log belongs to.
+    pub incarnation: Incarnation,
+    /// The last frame.
+    pub frame: FrameNumber,
+    /// That frame's tag.
+    pub tag: [u8; 16],
+    /// The last commit in it or before it.
+    pub sequence: SequenceNumber,
+    /// The time of that commit, microseconds since 1970.
+    pub time_micros: i64,
+}
+
+/// From what the next backup into a repository starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lineage {
+    /// From the live trees: nothing is known about what the repository holds.
+    Rebase,
+    /// From the trees of the latest backup plus the runs flushed since.
+    Version {
+        /// The last commit in those trees.
+        sequence: SequenceNumber,
+        /// Its time, microseconds since 1970.
+        time_micros: i64,
+        /// The trees.
+        keyspaces: Vec<Keyspace>,
+        /// Their segments, which may be gone here.
+        segments: Vec<SegmentInfo>,
+    },
+}
+
+/// Commits that cannot be replayed one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The history that they belong to.
+    pub incarnation: Incarnation,
+    /// The last commit before them.
+    pub after: SequenceNumber,
+    /// The last of them.
+    pub through: SequenceNumber,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// Why history cannot be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GapReason {
+    /// The log was switched off.
+    LogDisabled = 1,
+    /// The database went back to a named checkpoint.
+    Rollback = 2,
+    /// The log grew past its cap before a repository fetched it.
+    LogDropped = 3,
+}
