@@ -1,5 +1,6 @@
 //! An embedded key-value database that keeps data secret, whole and recoverable.
 
+mod cache;
 mod config;
 mod environment;
 mod error;

@@ -1,0 +1,322 @@
+//! The newest committed values of hot keys, read without a lock.
+//!
+//! A table of fixed size holds records, and beside it a table of stamps. Each key has one stamp, which it may share with
+//! other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
+//!
+//! ```text
+//! stamp u64: changes (high 32 bits) | commits under way (low 32 bits)
+//! ```
+//!
+//! - A commit calls [`HotRecords::pending`] for each of its keys before it is published, and [`HotRecords::settled`] for
+//!   each after.
+//! - A reader that misses takes a [`FillTicket`], which holds the stamp, *before* it chooses the sequence number that it
+//!   reads at; a stamp with a commit under way gives no ticket. Its record carries the ticket's stamp.
+//! - A record counts only while its stamp is the current one.
+//!
+//! So no record is stale. Who knows of a publication sees the change that came before it, and no record filled under an
+//! earlier stamp counts for him any more. A record filled under a stamp taken after the commit had settled was read
+//! after the publication. And what a slow reader stores late carries its old stamp, and never counts.
+//!
+//! For the same reason a record serves every snapshot at its sequence number or above: a commit between the two would
+//! have changed the stamp before the snapshot could be taken.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwapOption;
+use lightning_db_storage::SequenceNumber;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+use zeroize::Zeroize;
+
+use super::counter::Counter;
+use crate::shared_bytes::{SharedBytes, heap_bytes};
+
+/// Slots that a key may lie in.
+const WAYS: usize = 4;
+/// Memory per slot that a table is laid out for, record included.
+const BYTES_PER_SLOT: usize = 256;
+/// A record may take this share of the table, so that a few long ones do not drive out all others.
+const LONGEST_SHARE: usize = 64;
+/// How many slots a fill may look at for room.
+const SWEEP_PER_FILL: usize = 64;
+/// One commit more under way, and a change.
+const BEGUN: u64 = (1 << 32) + 1;
+/// One commit less under way, and a change.
+const ENDED: u64 = (1 << 32) - 1;
+const UNDER_WAY: u64 = 0xffff_ffff;
+
+/// The table.
+pub(crate) struct HotRecords {
+    sets: Box<[Set]>,
+    stamps: Box<[AtomicU64]>,
+    /// The key that missed last, of those that share a place: a record is admitted at its second miss.
+    missed: Box<[AtomicU32]>,
+    hash_seed: u64,
+    record_capacity: usize,
+    record_bytes: AtomicUsize,
+    hand: AtomicUsize,
+    hits: Counter,
+    misses: Counter,
+}
+
+#[repr(align(64))]
+#[derive(Default)]
+struct Set([Slot; WAYS]);
+
+#[derive(Default)]
+struct Slot {
+    /// The tag of the record's key: a hint that spares a look at the record.
+    tag: AtomicU64,
+    record: ArcSwapOption<Record>,
+}
+
+struct Record {
+    key: Box<[u8]>,
+    /// `None`: the key is absent.
+    value: Option<SharedBytes>,
+    read_at: SequenceNumber,
+    stamp: u64,
+    used: AtomicBool,
+}
+
+/// A record that was found.
+#[derive(Debug)]
+pub(crate) struct HotHit {
+    /// The sequence number that the record was read at: the record holds for it and for all later ones up to now.
+    pub(crate) read_at: SequenceNumber,
+    /// `None`: the key is absent.
+    pub(crate) value: Option<SharedBytes>,
+}
+
+/// The right to fill in a record for one key, as long as no commit writes it meanwhile.
+#[derive(Debug)]
+#[must_use = "a ticket is for a fill"]
+pub(crate) struct FillTicket {
+    place: Place,
+    stamp: u64,
+}
+
+/// What a table has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HotStats {
+    /// Lookups that found a record.
+    pub(crate) hits: u64,
+    /// Lookups that did not.
+    pub(crate) misses: u64,
+    /// Memory taken, the tables included.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    tag: u64,
+    set: usize,
+    stamp: usize,
+}
+
+impl HotRecords {
+    /// A table that takes at most `bytes` of memory; `None` when that is too little for one of any use. `hash_seed` is
+    /// random, so that nobody can choose keys that collide.
+    pub(crate) fn new(bytes: usize, hash_seed: u64) -> Option<Self> {
+        let slots = bytes / BYTES_PER_SLOT;
+        if slots < LONGEST_SHARE {
+            return None;
+        }
+        let sets = (slots / WAYS + 1).next_power_of_two() / 2;
+        let slots = sets * WAYS;
+        Some(Self {
+            sets: (0..sets).map(|_| Set::default()).collect(),
+            stamps: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            missed: (0..slots).map(|_| AtomicU32::new(0)).collect(),
+            hash_seed,
+            record_capacity: bytes - slots * Self::SLOT_BYTES,
+            record_bytes: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
+            hits: Counter::default(),
+            misses: Counter::default(),
+        })
+    }
+
+    const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<AtomicU64>() + size_of::<AtomicU32>();
+
+    /// The newest committed value of `key`, if it is here. It answers a read of the latest state, and a snapshot at
+    /// [`HotHit::read_at`] or above.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<HotHit> {
+        let place = self.place(key);
+        let found = self.sets[place.set].0.iter().find_map(|slot| self.get_in(slot, place, key));
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.add(1);
+        found
+    }
+
+    /// To be taken after a miss, and before the reader loads the version and the sequence number that it reads at.
+    /// `None` when a commit of the key is under way, or when the key is not known to be hot: it missed once.
+    pub(crate) fn ticket(&self, key: &[u8]) -> Option<FillTicket> {
+        let place = self.place(key);
+        let mark = (place.tag >> 32) as u32 | 1;
+        let missed = &self.missed[place.stamp];
+        if missed.load(Ordering::Relaxed) != mark {
+            missed.store(mark, Ordering::Relaxed);
+            return None;
+        }
+        let stamp = self.stamp(place);
+        (stamp & UNDER_WAY == 0).then_some(FillTicket { place, stamp })
+    }
+
+    /// Stores what the holder of the ticket read at `read_at`; `None` when the key is absent. Dropped when a commit of
+    /// the key began since, or when there is no room.
+    pub(crate) fn fill(
+        &self,
+        ticket: &FillTicket,
+        key: &[u8],
+        read_at: SequenceNumber,
+        value: Option<&[u8]>,
+    ) {
+        let FillTicket { place, stamp } = *ticket;
+        let bytes = Record::memory_bytes_of(key.len(), value.map(<[u8]>::len));
+        if self.stamp(place) != stamp || bytes > self.record_capacity / LONGEST_SHARE || !self.reserve(bytes)
+        {
+            return;
+        }
+        let record = Record {
+            key: Box::from(key),
+            value: value.map(SharedBytes::from),
+            read_at,
+            stamp,
+            used: AtomicBool::new(false),
+        };
+        let slot = self.choose(place, key);
+        let replaced = slot.record.swap(Some(Arc::new(record)));
+        slot.tag.store(place.tag, Ordering::Relaxed);
+        self.release(replaced);
+    }
+
+    /// A commit that writes `key` is about to be published: what is here of it no longer counts.
+    pub(crate) fn pending(&self, key: &[u8]) {
+        let place = self.place(key);
+        self.stamps[place.stamp].fetch_add(BEGUN, Ordering::AcqRel);
+        for slot in &self.sets[place.set].0 {
+            if slot.tag.load(Ordering::Relaxed) == place.tag {
+                self.release(slot.record.swap(None));
+            }
+        }
+    }
+
+    /// The commit that [`HotRecords::pending`] was called for is published, or failed. Called as often as that was.
+    pub(crate) fn settled(&self, key: &[u8]) {
+        let before = self.stamps[self.place(key).stamp].fetch_add(ENDED, Ordering::AcqRel);
+        debug_assert!(before & UNDER_WAY > 0, "a commit settles what it made pending");
+    }
+
+    /// Drops about this share of the records' bytes, 0.0 to 1.0. Returns how many bytes were freed.
+    pub(crate) fn evict_fraction(&self, fraction: f64) -> usize {
+        let before = self.record_bytes.load(Ordering::Relaxed);
+        let keep = (before as f64 * (1.0 - fraction.clamp(0.0, 1.0))) as usize;
+        self.sweep(keep, 2 * self.sets.len() * WAYS);
+        before.saturating_sub(self.record_bytes.load(Ordering::Relaxed))
+    }
+
+    /// What the table has done and holds.
+    pub(crate) fn stats(&self) -> HotStats {
+        let tables = self.sets.len() * WAYS * Self::SLOT_BYTES;
+        let bytes = tables + self.record_bytes.load(Ordering::Relaxed);
+        HotStats { hits: self.hits.get(), misses: self.misses.get(), bytes }
+    }
+
+    fn place(&self, key: &[u8]) -> Place {
+        let tag = xxh3_64_with_seed(key, self.hash_seed);
+        Place {
+            tag,
+            set: (tag >> 32) as usize & (self.sets.len() - 1),
+            stamp: tag as usize & (self.stamps.len() - 1),
+        }
+    }
+
+    /// Acquires: who sees that a commit has settled sees that it was published.
+    fn stamp(&self, place: Place) -> u64 {
+        self.stamps[place.stamp].load(Ordering::Acquire)
+    }
+
+    fn get_in(&self, slot: &Slot, place: Place, key: &[u8]) -> Option<HotHit> {
+        if slot.tag.load(Ordering::Relaxed) != place.tag {
+            return None;
+        }
+        let record = slot.record.load();
+        let record =
+            record.as_ref().filter(|record| *record.key == *key && record.stamp == self.stamp(place))?;
+        if !record.used.load(Ordering::Relaxed) {
+            record.used.store(true, Ordering::Relaxed);
+        }
+        Some(HotHit { read_at: record.read_at, value: record.value.clone() })
+    }
+
+    /// The slot to fill: one with the key, else an empty one, else one that was not used since it was looked at last.
+    fn choose(&self, place: Place, key: &[u8]) -> &Slot {
+        let slots = &self.sets[place.set].0;
+        let holds_key = |slot: &&Slot| slot.record.load().as_ref().is_some_and(|record| *record.key == *key);
+        let is_empty = |slot: &&Slot| slot.record.load().is_none();
+        let is_idle = |slot: &&Slot| {
+            slot.record.load().as_ref().is_none_or(|record| !record.used.swap(false, Ordering::Relaxed))
+        };
+        let first = (place.tag >> 16) as usize % WAYS;
+        let found = slots.iter().find(holds_key).or_else(|| slots.iter().find(is_empty));
+        found.or_else(|| slots.iter().find(is_idle)).unwrap_or(&slots[first])
+    }
+
+    /// Takes room for a record, and makes it when there is none.
+    fn reserve(&self, bytes: usize) -> bool {
+        let after = self.record_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if after <= self.record_capacity || self.sweep(self.record_capacity, SWEEP_PER_FILL) {
+            return true;
+        }
+        self.record_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        false
+    }
+
+    fn release(&self, record: Option<Arc<Record>>) {
+        if let Some(record) = record {
+            self.record_bytes.fetch_sub(record.memory_bytes(), Ordering::AcqRel);
+        }
+    }
+
+    /// Drops records that were not used since the hand passed last, until `keep` bytes are left or `steps` are done.
+    fn sweep(&self, keep: usize, steps: usize) -> bool {
+        for _ in 0..steps {
+            if self.record_bytes.load(Ordering::Acquire) <= keep {
+                return true;
+            }
+            let hand = self.hand.fetch_add(1, Ordering::Relaxed);
+            let slot = &self.sets[(hand / WAYS) & (self.sets.len() - 1)].0[hand % WAYS];
+            let used =
+                slot.record.load().as_ref().is_some_and(|record| record.used.swap(false, Ordering::Relaxed));
+            if !used {
+                self.release(slot.record.swap(None));
+            }
+        }
+        self.record_bytes.load(Ordering::Acquire) <= keep
+    }
+}
+
+impl Record {
+    fn memory_bytes_of(key_len: usize, value_len: Option<usize>) -> usize {
+        let own = heap_bytes(2 * size_of::<usize>() + size_of::<Self>());
+        own + heap_bytes(key_len) + value_len.map_or(0, SharedBytes::memory_bytes_of)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        Self::memory_bytes_of(self.key.len(), self.value.as_deref().map(<[u8]>::len))
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl fmt::Debug for HotRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HotRecords").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

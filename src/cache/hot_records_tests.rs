@@ -1,0 +1,239 @@
+//! The protocol of hot records: step by step, and under a writer with readers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lightning_db_storage::SequenceNumber;
+use parking_lot::RwLock;
+
+use super::hot_records::{FillTicket, HotRecords};
+
+const MIB: usize = 1 << 20;
+
+fn table() -> HotRecords {
+    HotRecords::new(MIB, 11).expect("the table has room")
+}
+
+/// Takes a ticket for a key that has missed before.
+fn ticket(table: &HotRecords, key: &[u8]) -> Option<FillTicket> {
+    table.ticket(key).or_else(|| table.ticket(key))
+}
+
+fn fill(table: &HotRecords, key: &[u8], at: u64, value: Option<&[u8]>) {
+    let ticket = ticket(table, key).expect("no commit is under way");
+    table.fill(&ticket, key, SequenceNumber(at), value);
+}
+
+fn get(table: &HotRecords, key: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
+    table.get(key).map(|hit| (hit.read_at.0, hit.value.map(|value| value.to_vec())))
+}
+
+#[test]
+fn a_record_is_admitted_at_its_second_miss() {
+    let table = table();
+    assert!(table.get(b"k").is_none());
+    assert!(table.ticket(b"k").is_none());
+    let ticket = table.ticket(b"k").expect("the key missed before");
+    table.fill(&ticket, b"k", SequenceNumber(5), Some(b"value"));
+    assert_eq!(get(&table, b"k"), Some((5, Some(b"value".to_vec()))));
+    let stats = table.stats();
+    assert_eq!((stats.hits, stats.misses), (1, 1));
+}
+
+#[test]
+fn an_absent_key_is_a_record_too() {
+    let table = table();
+    fill(&table, b"k", 5, None);
+    assert_eq!(get(&table, b"k"), Some((5, None)));
+}
+
+#[test]
+fn a_commit_ends_a_record_before_it_is_published() {
+    let table = table();
+    fill(&table, b"k", 5, Some(b"old"));
+    table.pending(b"k");
+    assert_eq!(get(&table, b"k"), None);
+    table.settled(b"k");
+    assert_eq!(get(&table, b"k"), None);
+    fill(&table, b"k", 6, Some(b"new"));
+    assert_eq!(get(&table, b"k"), Some((6, Some(b"new".to_vec()))));
+}
+
+#[test]
+fn no_ticket_is_given_while_a_commit_is_under_way() {
+    let table = table();
+    table.pending(b"k");
+    table.pending(b"k");
+    assert!(ticket(&table, b"k").is_none());
+    table.settled(b"k");
+    assert!(ticket(&table, b"k").is_none(), "another commit is still under way");
+    table.settled(b"k");
+    assert!(ticket(&table, b"k").is_some());
+}
+
+#[test]
+fn a_fill_that_began_before_a_commit_is_dropped() {
+    let table = table();
+    let early = ticket(&table, b"k").expect("no commit is under way");
+    table.pending(b"k");
+    table.fill(&early, b"k", SequenceNumber(5), Some(b"old"));
+    assert_eq!(get(&table, b"k"), None);
+    table.settled(b"k");
+    table.fill(&early, b"k", SequenceNumber(5), Some(b"old"));
+    assert_eq!(get(&table, b"k"), None);
+}
+
+#[test]
+fn a_long_record_is_not_kept() {
+    let table = table();
+    fill(&table, b"k", 5, Some(&vec![1; MIB / 32]));
+    assert_eq!(get(&table, b"k"), None);
+}
+
+#[test]
+fn too_little_memory_gives_no_table() {
+    assert!(HotRecords::new(0, 1).is_none());
+    assert!(HotRecords::new(10_000, 1).is_none());
+}
+
+#[test]
+fn memory_stays_within_its_bound_and_can_be_given_back() {
+    let table = table();
+    let empty = table.stats().bytes;
+    for n in 0..20_000u32 {
+        let value = vec![7; (n % 900) as usize];
+        fill(&table, &n.to_be_bytes(), 1, Some(&value));
+        assert!(table.stats().bytes <= MIB);
+    }
+    let full = table.stats().bytes;
+    assert!(full > MIB / 2, "{full}");
+    let freed = table.evict_fraction(0.5);
+    assert_eq!(table.stats().bytes, full - freed);
+    assert!(freed >= (full - empty) / 2, "{freed} of {full}");
+    table.evict_fraction(1.0);
+    assert_eq!(table.stats().bytes, empty);
+    assert!((0..20_000u32).all(|n| table.get(&n.to_be_bytes()).is_none()));
+}
+
+#[test]
+fn records_in_use_outlast_records_that_are_not() {
+    let table = table();
+    for n in 0..50_000u32 {
+        fill(&table, &(n + 1_000_000).to_be_bytes(), 1, Some(&[0; 100]));
+        let hot = (n % 100).to_be_bytes();
+        if table.get(&hot).is_none() {
+            fill(&table, &hot, 1, Some(&[1; 100]));
+        }
+    }
+    let kept = (0..100u32).filter(|n| table.get(&n.to_be_bytes()).is_some()).count();
+    assert!(kept >= 90, "{kept} of 100 hot records are left");
+}
+
+/// A store with versions, the way the engine has one: what the table must agree with.
+struct Store {
+    versions: Vec<RwLock<BTreeMap<u64, Option<u64>>>>,
+    published: AtomicU64,
+    done: AtomicBool,
+}
+
+/// Tells the readers to stop, also when the writer fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Store {
+    /// The newest version of a key that is not newer than `at`: its sequence number and value.
+    fn read(&self, key: usize, at: u64) -> (u64, Option<u64>) {
+        let versions = self.versions[key].read();
+        versions.range(..=at).next_back().map_or((0, None), |(seq, value)| (*seq, *value))
+    }
+}
+
+/// A value tells the commit that wrote it.
+fn check(store: &Store, table: &HotRecords, key: usize, random: u64) -> u64 {
+    let name = key.to_be_bytes();
+    let snapshot = store.published.load(Ordering::Acquire);
+    let (_, expected) = store.read(key, snapshot);
+    if let Some(hit) = table.get(&name) {
+        let value =
+            hit.value.map(|value| u64::from_be_bytes((*value).try_into().expect("values are numbers")));
+        if hit.read_at.0 <= snapshot {
+            assert_eq!(value, expected, "key {key} at {snapshot}, read at {}", hit.read_at);
+        } else {
+            let (_, then) = store.read(key, hit.read_at.0);
+            assert_eq!(value, then, "key {key}, read at {}", hit.read_at);
+        }
+        return 1;
+    }
+    if let Some(ticket) = table.ticket(&name) {
+        let at = store.published.load(Ordering::Acquire);
+        let (_, value) = store.read(key, at);
+        // Readers are as slow as the scheduler makes them, between any two steps.
+        (0..random % 64).for_each(|_| std::hint::spin_loop());
+        if random.is_multiple_of(5) {
+            std::thread::yield_now();
+        }
+        table.fill(&ticket, &name, SequenceNumber(at), value.map(u64::to_be_bytes).as_ref().map(|b| &b[..]));
+    }
+    0
+}
+
+/// xorshift64: tests need no better.
+fn next(random: &mut u64) -> u64 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    *random
+}
+
+/// Lets others run between any two steps, now and then.
+fn pause(random: &mut u64) {
+    if next(random).is_multiple_of(16) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn no_reader_gets_a_stale_record_after_publication() {
+    const KEYS: usize = 40;
+    const COMMITS: u64 = 40_000;
+    let table = HotRecords::new(64 * 256, 5).expect("the table has room");
+    let store = Store {
+        versions: (0..KEYS).map(|_| RwLock::new(BTreeMap::new())).collect(),
+        published: AtomicU64::new(0),
+        done: AtomicBool::new(false),
+    };
+    let hits = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for reader in 1..=3u64 {
+            let (store, table, hits) = (&store, &table, &hits);
+            scope.spawn(move || {
+                let mut random = reader * 0x9e37_79b9;
+                while !store.done.load(Ordering::Acquire) {
+                    let key = next(&mut random) as usize % KEYS;
+                    hits.fetch_add(check(store, table, key, next(&mut random)), Ordering::Relaxed);
+                }
+            });
+        }
+        let _done = Done(&store.done);
+        let mut random = 77;
+        for seq in 1..=COMMITS {
+            let keys: Vec<usize> =
+                (0..1 + next(&mut random) % 3).map(|_| next(&mut random) as usize % KEYS).collect();
+            keys.iter().for_each(|key| table.pending(&key.to_be_bytes()));
+            for key in &keys {
+                let value = (!next(&mut random).is_multiple_of(4)).then_some(seq);
+                store.versions[*key].write().insert(seq, value);
+            }
+            pause(&mut random);
+            store.published.store(seq, Ordering::Release);
+            pause(&mut random);
+            keys.iter().for_each(|key| table.settled(&key.to_be_bytes()));
+        }
+    });
+    assert!(hits.into_inner() > 100, "the table was of use");
+}

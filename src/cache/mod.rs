@@ -1,0 +1,55 @@
+//! What is kept in memory of what is on disk: decrypted pages, and the newest values of hot keys. `cache_size` bounds
+//! both together.
+
+mod budget;
+mod clock;
+mod counter;
+mod hot_records;
+#[cfg(test)]
+mod hot_records_tests;
+mod page_cache;
+#[cfg(test)]
+mod page_cache_tests;
+
+use lightning_db_storage::page::Page;
+
+use budget::CacheBudget;
+pub(crate) use hot_records::{FillTicket, HotHit, HotRecords, HotStats};
+pub(crate) use page_cache::{PageCache, PageCacheStats, PageKey};
+
+/// The caches of one open database.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    /// Pages by their place on disk.
+    pub(crate) pages: PageCache<Page>,
+    /// `None` when the configuration wants none, or leaves too little room for it.
+    pub(crate) hot_records: Option<HotRecords>,
+    budget: CacheBudget,
+}
+
+impl Caches {
+    /// Caches that together take at most `cache_size` bytes. `hash_seed` is random.
+    pub(crate) fn new(cache_size: usize, with_hot_records: bool, hash_seed: u64) -> Self {
+        let hot_records = CacheBudget::new(cache_size, with_hot_records).hot_records();
+        let hot_records = HotRecords::new(hot_records, hash_seed);
+        let budget = CacheBudget::new(cache_size, hot_records.is_some());
+        Self { pages: PageCache::new(budget.pages(0)), hot_records, budget }
+    }
+
+    /// Makes room for what else counts in `cache_size` and is in memory now: filters, and memtables that snapshots
+    /// hold. At most [`Caches::chargeable`] bytes.
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.pages.set_capacity(self.budget.pages(bytes));
+    }
+
+    /// How many bytes may be charged before everything together exceeds `cache_size`.
+    pub(crate) fn chargeable(&self) -> usize {
+        self.budget.chargeable()
+    }
+
+    /// Drops about this share of all that is cached, 0.0 to 1.0, the coldest first. Returns how many bytes were freed.
+    pub(crate) fn evict_fraction(&self, fraction: f64) -> usize {
+        let records = self.hot_records.as_ref().map_or(0, |records| records.evict_fraction(fraction));
+        records + self.pages.evict_fraction(fraction)
+    }
+}
