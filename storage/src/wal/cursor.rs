@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::WalSegmentInfo;
 use super::frame::{FRAME_HEADER_LEN, FrameCipher, FrameHead, Slot};
+use super::{MIN_SEGMENT_SIZE, WalSegmentInfo};
 use crate::segment::{HEADER_LEN, SealContext, SegmentKind};
 use crate::vfs::{OpenHow, VfsFile};
 use crate::{Result, StorageError};
@@ -57,9 +57,14 @@ impl SegmentCursor {
     pub(super) fn open(ctx: &SealContext, info: &WalSegmentInfo) -> Result<Self> {
         let path = ctx.segment_path(SegmentKind::Wal, info.id);
         let file = ctx.vfs.open(&path, OpenHow::Read).map_err(|e| StorageError::io("open", &path, e))?;
+        let len = file.len().map_err(|e| StorageError::io("read the length of", &path, e))?;
         let mut cursor = Self::over(ctx, info, path, Arc::new(FileBytes(file)))?;
         let header = cursor.bytes(0, HEADER_LEN)?.to_vec();
         info.header(ctx).check(&cursor.path, &header)?;
+        // Space for that much was synced before the segment was listed.
+        if len < MIN_SEGMENT_SIZE {
+            return Err(cursor.corrupt(len, "the log segment was cut short"));
+        }
         Ok(cursor)
     }
 

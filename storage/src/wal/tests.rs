@@ -1,5 +1,8 @@
 //! Stories of a log: how it is written, what a crash leaves, and what is noticed.
 
+mod archive;
+mod crash;
+mod damage;
 mod writing;
 
 use std::sync::Arc;
@@ -72,12 +75,18 @@ impl Home {
         scan(&self.ctx, &self.segments(), None, SequenceNumber(0))
     }
 
-    /// What recovery does: scans, replays, settles, and tells what there was and where to go on.
-    fn recover(&self) -> Result<(Vec<Seen>, WalStart, Option<CutReport>)> {
+    /// Scans and replays, and changes nothing.
+    fn read(&self) -> Result<(Vec<Seen>, ScanOutcome)> {
         let outcome = self.scan()?;
         let seen = replay_all(&mut outcome.replay(&self.ctx)?)?;
         let commits = seen.iter().filter(|seen| matches!(seen, Seen::Commit(..))).count();
         assert_eq!(commits as u64, outcome.commits, "both readings agree");
+        Ok((seen, outcome))
+    }
+
+    /// What recovery does: scans, replays, settles, and tells what there was and where to go on.
+    fn recover(&self) -> Result<(Vec<Seen>, WalStart, Option<CutReport>)> {
+        let (seen, outcome) = self.read()?;
         let settled = outcome.settle(&self.ctx)?;
         self.manifest.0.lock().segments = settled.segments;
         Ok((seen, settled.start, outcome.cut))
@@ -178,4 +187,15 @@ fn commit(writer: &mut WalWriter, n: u64, ops: &mut CommitOps<'_>) -> Result<App
 /// What replaying commits `1..=n`, each made by [`put`], shows.
 fn puts(n: u64) -> Vec<Seen> {
     (1..=n).map(|n| Seen::Commit(n, vec![(key(n), Some(value(n)))])).collect()
+}
+
+/// A reproducible source of numbers.
+fn dice(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }

@@ -34,7 +34,7 @@ fn what_was_committed_is_replayed_in_order() {
     let outcome = home.scan().unwrap();
     assert_eq!(outcome.end, Some(appended.position));
     assert_eq!(outcome.restore_points.len(), 1);
-    assert_eq!(home.recover().unwrap().0, expected);
+    assert_eq!(home.read().unwrap().0, expected);
 }
 
 #[test]
@@ -123,12 +123,13 @@ fn a_value_that_ends_early_voids_its_commit_and_nothing_else() {
         ops.put_from(b"short", len, std::io::repeat(1).take(len - 1));
         let error = commit(&mut writer, 2, &mut ops).unwrap_err();
         assert!(matches!(error, StorageError::Io { .. }), "{error}");
-        assert_eq!(home.recover().unwrap().0, puts(1));
+        assert_eq!(home.read().unwrap().0, puts(1));
     }
     assert!(writer.position().within_commit);
     assert_eq!(writer.position().newest_begun(), SequenceNumber(2));
     put(&mut writer, 2).unwrap();
     assert!(!writer.position().within_commit);
+    assert_eq!(home.read().unwrap().0, puts(2));
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn a_void_commit_at_the_end_stays_void_after_a_restart() {
     assert!(start.after.unwrap().within_commit);
     let mut writer = home.writer(start).unwrap();
     put(&mut writer, 2).unwrap();
-    assert_eq!(home.recover().unwrap().0, puts(2));
+    assert_eq!(home.read().unwrap().0, puts(2));
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn a_refused_map_is_written_around() {
     home.memory.refuse_maps(true);
     let mut writer = home.writer(WalStart::default()).unwrap();
     put(&mut writer, 1).unwrap();
-    assert_eq!(home.recover().unwrap().0, puts(1));
+    assert_eq!(home.read().unwrap().0, puts(1));
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn an_unencrypted_log_is_read_back_and_chained_like_any_other() {
     let home = Home::over(MemVfs::new(), |memory| Arc::new(memory.clone()), SMALL, false);
     let mut writer = home.writer(WalStart::default()).unwrap();
     (1..=3000).for_each(|n| assert!(put(&mut writer, n).is_ok()));
-    assert_eq!(home.recover().unwrap().0, puts(3000));
+    assert_eq!(home.read().unwrap().0, puts(3000));
 }
 
 #[test]
@@ -198,7 +199,7 @@ fn entries_out_of_order_and_beyond_the_limits_are_refused_and_change_nothing() {
     assert_eq!(writer.append(&mut []).unwrap().entries, 0);
     assert_eq!(writer.position(), before);
     put(&mut writer, 2).unwrap();
-    assert_eq!(home.recover().unwrap().0, puts(2));
+    assert_eq!(home.read().unwrap().0, puts(2));
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn a_group_larger_than_a_frame_is_taken_in_turns() {
         turns += 1;
     }
     assert!((4..10).contains(&turns), "{turns}");
-    assert_eq!(home.recover().unwrap().0.len(), 30);
+    assert_eq!(home.read().unwrap().0.len(), 30);
 }
 
 #[test]
@@ -248,7 +249,7 @@ fn syncs_are_as_many_as_asked_for_and_skip_what_is_synced() {
     assert!(writer.write_marker().unwrap());
     assert!(!writer.write_marker().unwrap());
     assert!(!sync.is_behind(), "a marker needs no sync");
-    assert_eq!(home.recover().unwrap().0, puts(100));
+    assert_eq!(home.read().unwrap().0, puts(100));
 }
 
 #[test]
@@ -280,7 +281,7 @@ fn space_grows_ahead_of_need_and_a_full_disk_spoils_nothing() {
         sync.grow_ahead().unwrap();
         assert!(len() > 256 << 10);
         put(&mut writer, n + 1).unwrap();
-        assert_eq!(home.recover().unwrap().0, puts(n + 1));
+        assert_eq!(home.read().unwrap().0, puts(n + 1));
         home.memory.set_capacity(Some(0));
         let error = writer.rotate().unwrap_err();
         assert!(matches!(error, StorageError::DiskFull { .. }), "no room for a next segment: {error}");
