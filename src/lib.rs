@@ -7,6 +7,7 @@ mod error;
 pub mod logging;
 mod memtable;
 mod observe;
+mod read;
 mod shared_bytes;
 
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
