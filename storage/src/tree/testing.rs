@@ -181,7 +181,7 @@ prop_compose! {
     pub(crate) fn any_key()(shape in 0u8..12, number in 0u16..600) -> Vec<u8> {
         match shape {
             0 => [&[9; 40][..], &number.to_be_bytes()].concat(),
-            1 if number < 6 => vec![number as u8; crate::page::MAX_KEY_LEN],
+            1 if number < 2 => vec![number as u8; crate::page::MAX_KEY_LEN],
             2 => vec![(number % 7) as u8; usize::from(number) % 90],
             _ => number.to_be_bytes().to_vec(),
         }
