@@ -184,6 +184,15 @@ fn longest_keys_and_long_values_fit() {
 }
 
 #[test]
+fn what_does_not_fit_one_page_is_cut_in_halves() {
+    let value = EntryValue::Put(&[0; 40]).to_value();
+    let entries: BTreeMap<Vec<u8>, Value> = (0..24u8).map(|n| (vec![n], value.clone())).collect();
+    let sizes: Vec<usize> = leaves(&entries, 1000).iter().map(|page| page.raw.len()).collect();
+    assert_eq!(sizes.len(), 2);
+    assert!(sizes[0].abs_diff(sizes[1]) < 100, "{sizes:?}");
+}
+
+#[test]
 fn long_separators_still_give_a_fan_out() {
     let mut builder = PageBuilder::new(1, 256);
     let mut pages = Vec::new();

@@ -271,6 +271,20 @@ fn the_tree_grows_and_shrinks_with_its_entries() {
 }
 
 #[test]
+fn a_root_that_was_kept_with_one_child_gives_way_to_it() {
+    let mut world = World::with(numbered(0..100), 256);
+    let root = world.blocks.page(BlockKind::Inner, &world.tree.root.unwrap()).unwrap();
+    let mut last = Vec::new();
+    inner_of(&root).separator_into(inner_of(&root).len() - 1, &mut last);
+    assert_eq!(root.level(), 2);
+    let all = deletes(0..98);
+    world.merge(&all.range(last.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect(), &[]);
+    assert_eq!(world.tree.height, 3);
+    world.merge(&all.range(..last).map(|(key, value)| (key.clone(), value.clone())).collect(), &[]);
+    assert_eq!((world.tree.height, world.tree.entries), (1, 2));
+}
+
+#[test]
 fn scattered_inserts_and_deletes_do_not_leave_crumbs() {
     let mut world = World::with(numbered((0..4000).map(|n| n * 50)), 512);
     for round in 1..40 {
