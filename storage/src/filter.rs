@@ -10,6 +10,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
+use crate::pointer::MAX_BLOCK_LEN;
 
 /// Bits in the filter for each key that is expected.
 pub const BITS_PER_KEY: u64 = 10;
@@ -20,6 +21,9 @@ const MAX_PROBES: u8 = 16;
 const WORDS: usize = 8;
 const BLOCK_BITS: u64 = 512;
 const BLOCK_LEN: usize = 64;
+const HEADER_LEN: usize = 6;
+/// As many as fit one block on disk.
+const MAX_BLOCKS: u64 = (MAX_BLOCK_LEN as usize - HEADER_LEN) as u64 / BLOCK_LEN as u64;
 
 type Block = [u64; WORDS];
 
@@ -38,10 +42,10 @@ pub struct FilterBuilder {
 
 impl FilterBuilder {
     /// A filter with room for `keys` keys. More are taken, at the price of more false answers. Memory:
-    /// [`BITS_PER_KEY`] bits a key, at most 256 GiB in all.
+    /// [`BITS_PER_KEY`] bits a key, at most what one block on disk holds: enough for 50 million keys.
     #[must_use]
     pub fn new(keys: u64) -> Self {
-        let blocks = keys.saturating_mul(BITS_PER_KEY).div_ceil(BLOCK_BITS).clamp(1, u64::from(u32::MAX));
+        let blocks = keys.saturating_mul(BITS_PER_KEY).div_ceil(BLOCK_BITS).clamp(1, MAX_BLOCKS);
         Self { blocks: vec![[0; WORDS]; blocks as usize] }
     }
 
@@ -84,11 +88,11 @@ impl Filter {
         size_of::<Self>() + size_of_val(&*self.blocks)
     }
 
-    /// The filter as bytes, which the caller stores as blocks of kind
+    /// The filter as bytes, which the caller stores as one block of kind
     /// [`Filter`](crate::pointer::BlockKind::Filter).
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = ByteWriter::with_capacity(6 + self.blocks.len() * BLOCK_LEN);
+        let mut out = ByteWriter::with_capacity(HEADER_LEN + self.blocks.len() * BLOCK_LEN);
         out.u8(VERSION).u8(self.probes).u32(self.blocks.len() as u32);
         for word in self.blocks.as_flattened() {
             out.u64(*word);
@@ -172,6 +176,12 @@ mod tests {
         (0..1000u64).for_each(|key| builder.insert(key_hash(&key.to_be_bytes())));
         let overfull = builder.finish();
         assert!((0..1000).all(|key| may_contain(&overfull, key)));
+    }
+
+    #[test]
+    fn the_largest_filter_fits_one_block() {
+        let filter = FilterBuilder::new(u64::MAX).finish();
+        assert!(filter.encode().len() <= MAX_BLOCK_LEN as usize);
     }
 
     #[test]
