@@ -38,7 +38,7 @@ impl MemCursor {
 
     /// Goes to the last key.
     pub(crate) fn seek_last(&mut self) -> Result<bool> {
-        self.load_to(Bound::Unbounded)
+        self.load_before(None)
     }
 
     /// Goes to the first key that is `key` or above.
@@ -46,9 +46,9 @@ impl MemCursor {
         self.load_from(Bound::Included(key))
     }
 
-    /// Goes to the last key below `key`.
+    /// Goes to the last key below `key`. To include a key, seek back from the same with a zero byte added.
     pub(crate) fn seek_back(&mut self, key: &[u8]) -> Result<bool> {
-        self.load_to(Bound::Excluded(key))
+        self.load_before(Some(key))
     }
 
     /// Goes to the next key.
@@ -84,9 +84,9 @@ impl MemCursor {
         self.forward()
     }
 
-    fn load_to(&mut self, end: Bound<&[u8]>) -> Result<bool> {
+    fn load_before(&mut self, end: Option<&[u8]>) -> Result<bool> {
         self.clear();
-        self.table.batch_to(end, &mut self.batch)?;
+        self.table.batch_before(end, &mut self.batch)?;
         self.position = self.batch.len();
         self.backward()
     }
@@ -121,7 +121,7 @@ impl MemCursor {
             self.current = None;
             let Some(first) = self.batch.first().map(Arc::clone) else { return Ok(false) };
             self.clear();
-            self.table.batch_to(Bound::Excluded(first.key()), &mut self.batch)?;
+            self.table.batch_before(Some(first.key()), &mut self.batch)?;
             self.position = self.batch.len();
         }
     }

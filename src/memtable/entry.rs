@@ -5,6 +5,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use lightning_db_storage::SequenceNumber;
+use lightning_db_storage::page::EntryKind;
 use parking_lot::RwLock;
 use zeroize::Zeroize;
 
@@ -22,6 +23,23 @@ pub(crate) enum MemValue {
 }
 
 impl MemValue {
+    /// What an entry of a page says in the same case.
+    pub(super) fn kind(&self) -> EntryKind {
+        match self {
+            Self::Put(_) => EntryKind::Put,
+            Self::Delete => EntryKind::Delete,
+            Self::Extent(_) => EntryKind::Extent,
+        }
+    }
+
+    /// The bytes that were written; none for a deletion.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Put(bytes) | Self::Extent(bytes) => bytes,
+            Self::Delete => &[],
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
         match self {
             Self::Put(bytes) | Self::Extent(bytes) => bytes.memory_bytes(),
@@ -99,6 +117,18 @@ impl KeyEntry {
         let versions = self.versions.read();
         show(&versions.newest);
         versions.older.iter().rev().for_each(show);
+    }
+
+    /// Bytes of all values.
+    pub(super) fn value_bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.each_version(|hit| bytes += hit.value.bytes().len());
+        bytes
+    }
+
+    /// How many versions there are.
+    pub(super) fn version_count(&self) -> usize {
+        1 + self.versions.read().older.len()
     }
 
     /// What a new key takes: itself, its key and its first value.

@@ -84,12 +84,12 @@ impl OrderedIndex {
         }
     }
 
-    /// Appends to `out` the keys that lead up to `end`, ascending; none when there are none.
-    pub(super) fn batch_to(&self, end: Bound<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) {
+    /// Appends to `out` the keys that lead up to `end` and are below it, ascending; none when there are none. Without an
+    /// end they lead up to the last key.
+    pub(super) fn batch_before(&self, end: Option<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) {
         let (mut leaf, mut len) = match end {
-            Bound::Unbounded => self.last(),
-            Bound::Included(key) => self.position(key, Keys::upper_bound),
-            Bound::Excluded(key) => self.position(key, Keys::lower_bound),
+            Some(key) => self.position(key, Keys::lower_bound),
+            None => self.last(),
         };
         if len == 0 {
             leaf = self.leaf(leaf).previous;

@@ -70,9 +70,9 @@ impl Memory {
         self.index.read().batch_from(start, out);
     }
 
-    /// See [`OrderedIndex::batch_to`].
-    pub(super) fn batch_to(&self, end: Bound<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) {
-        self.index.read().batch_to(end, out);
+    /// See [`OrderedIndex::batch_before`].
+    pub(super) fn batch_before(&self, end: Option<&[u8]>, out: &mut Vec<Arc<KeyEntry>>) {
+        self.index.read().batch_before(end, out);
     }
 
     pub(super) fn len(&self) -> usize {

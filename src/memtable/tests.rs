@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lightning_db_storage::SequenceNumber;
 use proptest::prelude::*;
 
+use super::spill_tests::spill;
 use super::{MemCursor, MemHit, MemValue, Memtable};
 
 /// All versions of all keys: what a memtable should hold.
-type Model = BTreeMap<Vec<u8>, BTreeMap<u64, Option<Vec<u8>>>>;
+pub(super) type Model = BTreeMap<Vec<u8>, BTreeMap<u64, Option<Vec<u8>>>>;
 
-fn put(bytes: &[u8]) -> MemValue {
+pub(super) fn put(bytes: &[u8]) -> MemValue {
     MemValue::Put(bytes.into())
 }
 
-fn value_of(hit: &MemHit) -> Option<Vec<u8>> {
+pub(super) fn value_of(hit: &MemHit) -> Option<Vec<u8>> {
     match &hit.value {
         MemValue::Put(bytes) => Some(bytes.to_vec()),
         MemValue::Delete => None,
@@ -25,7 +26,7 @@ fn value_of(hit: &MemHit) -> Option<Vec<u8>> {
     }
 }
 
-fn visible(model: &Model, at: u64) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
+pub(super) fn visible(model: &Model, at: u64) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
     let newest = |(key, versions): (&Vec<u8>, &BTreeMap<u64, Option<Vec<u8>>>)| {
         let (seq, value) = versions.range(..=at).next_back()?;
         Some((key.clone(), *seq, value.clone()))
@@ -33,7 +34,11 @@ fn visible(model: &Model, at: u64) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
     model.iter().filter_map(newest).collect()
 }
 
-fn collect(cursor: &mut MemCursor, mut on: bool, forward: bool) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
+pub(super) fn collect(
+    cursor: &mut MemCursor,
+    mut on: bool,
+    forward: bool,
+) -> Vec<(Vec<u8>, u64, Option<Vec<u8>>)> {
     let mut seen = Vec::new();
     while on {
         let (key, hit) = cursor.current().expect("the cursor is on a key");
@@ -45,10 +50,10 @@ fn collect(cursor: &mut MemCursor, mut on: bool, forward: bool) -> Vec<(Vec<u8>,
 }
 
 /// Writes to keys, `None` for a deletion.
-type Commit = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub(super) type Commit = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// Commits of up to four writes each over few keys, so that keys have many versions and neighbours.
-fn commits() -> impl Strategy<Value = Vec<Commit>> {
+pub(super) fn commits() -> impl Strategy<Value = Vec<Commit>> {
     let key = prop_oneof![
         proptest::collection::vec(0u8..3, 0..4),
         (0u16..400).prop_map(|n| format!("a prefix longer than a head {n:05}").into_bytes()),
@@ -58,7 +63,7 @@ fn commits() -> impl Strategy<Value = Vec<Commit>> {
     proptest::collection::vec(proptest::collection::vec((key, value), 1..5), 1..250)
 }
 
-fn build(commits: &[Commit]) -> (Arc<Memtable>, Model) {
+pub(super) fn build(commits: &[Commit]) -> (Arc<Memtable>, Model) {
     let table = Arc::new(Memtable::new(7));
     let mut model = Model::new();
     for (seq, commit) in (1u64..).zip(commits) {
@@ -75,8 +80,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_version_is_read_at_its_time(commits in commits(), probes in proptest::collection::vec(0u64..260, 1..6)) {
+    fn every_version_is_read_at_its_time(commits in commits(), probes in proptest::collection::vec(0u64..260, 1..6), spilled: bool) {
         let (table, model) = build(&commits);
+        if spilled {
+            spill(&table);
+        }
         prop_assert_eq!(table.len(), model.len());
         for at in probes {
             let expected = visible(&model, at);
@@ -96,8 +104,11 @@ proptest! {
     }
 
     #[test]
-    fn cursors_seek_and_turn(commits in commits(), at in 0u64..260, key in proptest::collection::vec(0u8..3, 0..4), turns in proptest::collection::vec(any::<bool>(), 0..200)) {
+    fn cursors_seek_and_turn(commits in commits(), at in 0u64..260, key in proptest::collection::vec(0u8..3, 0..4), turns in proptest::collection::vec(any::<bool>(), 0..200), spilled: bool) {
         let (table, model) = build(&commits);
+        if spilled {
+            spill(&table);
+        }
         let expected = visible(&model, at);
         let keys: Vec<&[u8]> = expected.iter().map(|(key, _, _)| &key[..]).collect();
         let from = keys.partition_point(|k| *k < &key[..]);
@@ -117,8 +128,11 @@ proptest! {
     }
 
     #[test]
-    fn conflicts_are_seen_in_keys_and_ranges(commits in commits(), than in 0u64..260, a in 0u16..400, b in 0u16..400) {
+    fn conflicts_are_seen_in_keys_and_ranges(commits in commits(), than in 0u64..260, a in 0u16..400, b in 0u16..400, spilled: bool) {
         let (table, model) = build(&commits);
+        if spilled {
+            spill(&table);
+        }
         let than = SequenceNumber(than);
         for (key, versions) in &model {
             let newest = versions.keys().next_back().copied().map(SequenceNumber);
