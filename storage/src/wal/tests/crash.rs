@@ -36,7 +36,7 @@ fn a_killed_process_loses_nothing_it_appended() {
 fn a_power_cut_leaves_a_prefix_with_all_that_was_synced_life_after_life() {
     for seed in 0..400 {
         let mut random = dice(seed);
-        let mode = if random() % 2 == 0 { WalMode::Mapped } else { WalMode::Pwrite };
+        let mode = if random().is_multiple_of(2) { WalMode::Mapped } else { WalMode::Pwrite };
         let mut story = Story::new(mode);
         for _ in 0..4 {
             let moment = random() % 220;
@@ -217,17 +217,19 @@ impl Story {
     }
 }
 
+type Used = Arc<Mutex<HashSet<([u8; 32], Nonce)>>>;
+
 /// Refuses to seal twice under one key and nonce.
 #[derive(Debug)]
 struct OnceOnly {
     suite: Arc<dyn AeadSuite>,
-    used: Arc<Mutex<HashSet<([u8; 32], Nonce)>>>,
+    used: Used,
 }
 
 struct OnceOnlyKey {
     key: Box<dyn AeadKey>,
     bytes: [u8; 32],
-    used: Arc<Mutex<HashSet<([u8; 32], Nonce)>>>,
+    used: Used,
 }
 
 impl AeadSuite for OnceOnly {

@@ -5,7 +5,8 @@ use std::io::Read;
 use super::*;
 use crate::StorageError;
 use crate::segment::HEADER_LEN;
-use crate::segment::testing::read_file;
+use crate::segment::testing::{context_in, read_file};
+use crate::vfs::{Keep, OsVfs};
 
 #[test]
 fn what_was_committed_is_replayed_in_order() {
@@ -322,5 +323,54 @@ fn entries_of_the_manifest_come_back_as_they_went_in() {
         for len in 0..out.len() {
             assert!(WalSegmentInfo::decode(&mut ByteReader::new(&out.as_slice()[..len])).is_err());
         }
+    }
+}
+
+#[test]
+fn a_log_on_real_files_is_read_back_while_and_after_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for mode in [WalMode::Mapped, WalMode::Pwrite] {
+        let dir = folder.path().join(format!("{mode:?}"));
+        let ctx = context_in(Arc::new(OsVfs), dir.to_str().unwrap(), 1, true);
+        let options = WalOptions { segment_size: 512 << 10, mode };
+        let home = Home { memory: MemVfs::new(), ctx: Arc::new(ctx), options, manifest: Manifest::default() };
+        let mut writer = home.writer(WalStart::default()).unwrap();
+        for n in 1..=6000 {
+            put(&mut writer, n).unwrap();
+        }
+        assert!(home.segments().len() > 1);
+        assert_eq!(home.read().unwrap().0, puts(6000));
+        writer.sync_handle().sync().unwrap();
+        writer.write_marker().unwrap();
+        assert_eq!(home.read().unwrap().0, puts(6000));
+        writer.finish().unwrap();
+        assert_eq!(home.recover().unwrap().0, puts(6000));
+    }
+}
+
+#[test]
+fn syncing_beside_the_writer_promises_only_what_a_power_cut_leaves() {
+    for seed in 0..20 {
+        let home = Home::new(SMALL);
+        let mut writer = home.writer(WalStart::default()).unwrap();
+        let sync = writer.sync_handle();
+        let promised = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| {
+                let mut durable = FrameNumber(0);
+                for _ in 0..200 {
+                    let now = sync.sync().unwrap();
+                    assert!(now >= durable);
+                    durable = now;
+                    sync.grow_ahead().unwrap();
+                }
+                durable
+            });
+            (1..=3000).for_each(|n| assert!(put(&mut writer, n).is_ok()));
+            syncing.join().unwrap()
+        });
+        home.memory.crash(&mut dice(seed), Keep::Random);
+        let (seen, start, _) = home.recover().unwrap();
+        assert!(puts(3000).starts_with(&seen));
+        assert!(start.after.unwrap().frame >= promised);
     }
 }
