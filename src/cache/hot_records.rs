@@ -50,7 +50,8 @@ const UNDER_WAY: u64 = 0xffff_ffff;
 pub(crate) struct HotRecords {
     sets: Box<[Set]>,
     stamps: Box<[AtomicU64]>,
-    /// The key that missed last, of those that share a place: a record is admitted at its second miss.
+    /// Of the keys that share a place, marks of the two that missed last: a record is admitted at its second miss. Two,
+    /// so that two hot keys of one place do not keep each other out.
     missed: Box<[AtomicU32]>,
     hash_seed: u64,
     record_capacity: usize,
@@ -154,10 +155,7 @@ impl HotRecords {
     /// `None` when a commit of the key is under way, or when the key is not known to be hot: it missed once.
     pub(crate) fn ticket(&self, key: &[u8]) -> Option<FillTicket> {
         let place = self.place(key);
-        let mark = (place.tag >> 32) as u32 | 1;
-        let missed = &self.missed[place.stamp];
-        if missed.load(Ordering::Relaxed) != mark {
-            missed.store(mark, Ordering::Relaxed);
+        if !self.missed_before(place) {
             return None;
         }
         let stamp = self.stamp(place);
@@ -231,6 +229,17 @@ impl HotRecords {
             set: (tag >> 32) as usize & (self.sets.len() - 1),
             stamp: tag as usize & (self.stamps.len() - 1),
         }
+    }
+
+    fn missed_before(&self, place: Place) -> bool {
+        let mark = (place.tag >> 48) as u32 | 1;
+        let cell = &self.missed[place.stamp];
+        let marks = cell.load(Ordering::Relaxed);
+        let known = marks & 0xffff == mark || marks >> 16 == mark;
+        if !known {
+            cell.store(marks << 16 | mark, Ordering::Relaxed);
+        }
+        known
     }
 
     /// Acquires: who sees that a commit has settled sees that it was published.

@@ -41,6 +41,20 @@ fn a_record_is_admitted_at_its_second_miss() {
 }
 
 #[test]
+fn hot_keys_that_share_a_place_are_all_admitted() {
+    let table = table();
+    for _ in 0..2 {
+        for n in 0..500u32 {
+            if let Some(ticket) = table.ticket(&n.to_be_bytes()) {
+                table.fill(&ticket, &n.to_be_bytes(), SequenceNumber(1), None);
+            }
+        }
+    }
+    let kept = (0..500u32).filter(|n| table.get(&n.to_be_bytes()).is_some()).count();
+    assert!(kept >= 495, "{kept}");
+}
+
+#[test]
 fn an_absent_key_is_a_record_too() {
     let table = table();
     fill(&table, b"k", 5, None);
