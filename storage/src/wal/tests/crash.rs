@@ -119,6 +119,23 @@ fn what_was_given_up_never_comes_back() {
     assert_eq!(home.recover().unwrap().0, puts(5));
 }
 
+#[test]
+fn the_first_frame_of_a_segment_outlives_a_power_cut_before_any_other() {
+    for seed in 0..100 {
+        let home = Home::new(SMALL);
+        let mut writer = home.writer(WalStart::default()).unwrap();
+        put(&mut writer, 1).unwrap();
+        writer.rotate().unwrap();
+        (2..=40).for_each(|n| assert!(put(&mut writer, n).is_ok()));
+        home.memory.crash(&mut dice(seed), Keep::Random);
+        // All before the segment is flushed and taken out of the list: nothing else tells where it begins.
+        let outcome = scan(&home.ctx, &home.segments()[1..], None, SequenceNumber(1)).unwrap();
+        assert!(outcome.end.is_some());
+        let seen = replay_all(&mut outcome.replay(&home.ctx).unwrap()).unwrap();
+        assert!(puts(40)[1..].starts_with(&seen));
+    }
+}
+
 /// A log that is written to, life after life, with what is known about it.
 struct Story {
     home: Home,
