@@ -98,6 +98,52 @@ pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result
     Ok(manifest)
 }
 
+impl Manifest {
+    /// The manifest as bytes that are not sealed, for a backup, which seals them itself. They tell of the content: they
+    /// are wiped, and are never written anywhere as they are.
+    ///
+    /// ```text
+    /// features 3 x u64 | generation u64 | database id [16] | body
+    /// ```
+    #[must_use]
+    pub fn to_plain(&self) -> zeroize::Zeroizing<Vec<u8>> {
+        let body = body(self);
+        let mut out = ByteWriter::with_capacity(body.len() + 48);
+        out.u64(self.features.compatible).u64(self.features.read_compatible).u64(self.features.incompatible);
+        out.u64(self.generation.0).raw(self.database.as_bytes()).raw(&body);
+        zeroize::Zeroizing::new(out.into_vec())
+    }
+
+    /// Reads what [`to_plain`](Self::to_plain) made, once it was opened; `name` is how errors call it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is no sound manifest; `UnsupportedFormat` for features that this version lacks.
+    pub fn from_plain(name: &Path, suite: SuiteId, bytes: &[u8]) -> Result<Self> {
+        let corrupt = |what: &str| StorageError::corrupt(name, 0, what);
+        let parse = |input: &mut ByteReader<'_>| {
+            let features = Features {
+                compatible: input.u64("features")?,
+                read_compatible: input.u64("features")?,
+                incompatible: input.u64("features")?,
+            };
+            let generation = Generation(input.u64("generation")?);
+            let clear = Clear { suite, features, generation, database: DatabaseId(input.array("database id")?) };
+            Ok(clear)
+        };
+        let mut input = ByteReader::new(bytes);
+        let clear = parse(&mut input).map_err(|error: Malformed| corrupt(&error.to_string()))?;
+        if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 {
+            let what = format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible);
+            return Err(StorageError::UnsupportedFormat { file: name.to_path_buf(), what });
+        }
+        let manifest = manifest(&mut input, &clear)
+            .and_then(|manifest| input.finish("end of manifest").map(|()| manifest))
+            .map_err(|error| corrupt(&error.to_string()))?;
+        super::check::check(&manifest).map_err(|what| corrupt(&what))?;
+        Ok(manifest)
+    }
+}
+
 fn context(database: DatabaseId, generation: Generation) -> Vec<u8> {
     let mut out = ByteWriter::new();
     out.raw(database.as_bytes()).u64(generation.0);

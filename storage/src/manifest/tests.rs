@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lightning_db_crypto::{DatabaseId, EpochId, KeySource, Keyring, SeededEntropy};
+use lightning_db_crypto::{DatabaseId, EpochId, KeySource, Keyring, SeededEntropy, SuiteId};
 
 use super::*;
 use crate::directory::MANIFEST_FILES;
@@ -205,6 +205,22 @@ fn a_manifest_comes_back_as_it_was() {
     fixture.commit(&full());
     assert_eq!(fixture.load().expect("intact"), full());
     assert!(full().is_writable());
+}
+
+#[test]
+fn plain_bytes_come_back_and_short_ones_are_refused() {
+    let manifest = full();
+    let (bytes, name) = (manifest.to_plain(), Path::new("a backup"));
+    let again = Manifest::from_plain(name, SuiteId::Aes256Gcm, &bytes).expect("what was written");
+    assert_eq!(again, manifest);
+    for len in 0..bytes.len() {
+        let cut = Manifest::from_plain(name, SuiteId::Aes256Gcm, &bytes[..len]);
+        assert!(matches!(cut, Err(StorageError::Corrupt { .. })), "{len} bytes");
+    }
+    let mut newer = bytes.to_vec();
+    newer[16] = 1;
+    let newer = Manifest::from_plain(name, SuiteId::Aes256Gcm, &newer);
+    assert!(matches!(newer, Err(StorageError::UnsupportedFormat { .. })));
 }
 
 #[test]
