@@ -1,0 +1,216 @@
+//! All records of a repository, and what follows from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lightning_db_crypto::PublicKey;
+use lightning_db_storage::Incarnation;
+use lightning_db_storage::manifest::Fork;
+
+use crate::history::Chain;
+use crate::manifest::{BackupManifest, LogPiece, PreviousRecord, Record, RecordBody};
+use crate::{BackupError, Result};
+
+/// The records of a repository, by number.
+#[derive(Debug)]
+pub struct Catalog {
+    place: String,
+    entries: BTreeMap<u64, Entry>,
+    unreadable: BTreeMap<u64, BackupError>,
+    deleted: BTreeSet<u64>,
+}
+
+/// A record and the hash of its object.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// BLAKE3 of its object.
+    pub hash: [u8; 32],
+}
+
+/// What a list of backups shows; no key is needed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupSummary {
+    /// The backup's number.
+    pub number: u64,
+    /// When it was made, microseconds since 1970.
+    pub created_micros: i64,
+    /// The history that it belongs to.
+    pub incarnation: Incarnation,
+    /// The last commit that it holds.
+    pub sequence: lightning_db_storage::SequenceNumber,
+    /// The time up to which there was no other commit, microseconds since 1970.
+    pub as_of_micros: i64,
+    /// Bytes of all its segments.
+    pub total_bytes: u64,
+    /// Bytes of segments that came into the repository with it.
+    pub new_segment_bytes: u64,
+    /// Bytes of log that came into the repository with it.
+    pub new_log_bytes: u64,
+}
+
+impl Catalog {
+    pub(crate) fn new(place: String) -> Self {
+        Self { place, entries: BTreeMap::new(), unreadable: BTreeMap::new(), deleted: BTreeSet::new() }
+    }
+
+    pub(crate) fn insert(&mut self, number: u64, entry: Entry) {
+        if let RecordBody::Deletion { backup } = entry.record.body {
+            self.deleted.insert(backup);
+        }
+        self.entries.insert(number, entry);
+    }
+
+    pub(crate) fn insert_unreadable(&mut self, number: u64, error: BackupError) {
+        self.unreadable.insert(number, error);
+    }
+
+    /// Every readable record, by number.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Records that cannot be read, and why.
+    pub fn unreadable(&self) -> impl Iterator<Item = (u64, &BackupError)> {
+        self.unreadable.iter().map(|(number, error)| (*number, error))
+    }
+
+    /// Backups that were not deleted, by number.
+    pub fn backups(&self) -> impl DoubleEndedIterator<Item = (u64, &Entry, &BackupManifest)> {
+        let live = self.entries.iter().filter(|(number, _)| !self.deleted.contains(number));
+        live.filter_map(|(number, entry)| Some((*number, entry, entry.record.backup()?)))
+    }
+
+    /// Every backup that there ever was, deleted ones too: the log that they archived serves the others.
+    pub fn all_backups(&self) -> impl DoubleEndedIterator<Item = (u64, &BackupManifest)> {
+        self.entries.iter().filter_map(|(number, entry)| Some((*number, entry.record.backup()?)))
+    }
+
+    /// A backup that was not deleted.
+    ///
+    /// # Errors
+    /// `BackupNotFound`, or why its record cannot be read.
+    pub fn backup(&self, number: u64) -> Result<(&Entry, &BackupManifest)> {
+        if let Some(BackupError::Damaged { place, object, what }) = self.unreadable.get(&number) {
+            let (place, object, what) = (place.clone(), object.clone(), what.clone());
+            return Err(BackupError::Damaged { place, object, what });
+        }
+        let found = self.entries.get(&number).filter(|_| !self.deleted.contains(&number));
+        found
+            .and_then(|entry| Some((entry, entry.record.backup()?)))
+            .ok_or_else(|| BackupError::BackupNotFound { place: self.place.clone(), number })
+    }
+
+    /// The list of backups.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<BackupSummary> {
+        let summary = |(number, entry, backup): (u64, &Entry, &BackupManifest)| BackupSummary {
+            number,
+            created_micros: entry.record.created_micros,
+            incarnation: backup.incarnation,
+            sequence: backup.last_sequence,
+            as_of_micros: backup.as_of_micros,
+            total_bytes: backup.segments.iter().map(|segment| segment.length).sum(),
+            new_segment_bytes: backup.new_segment_bytes,
+            new_log_bytes: backup.new_log_bytes,
+        };
+        self.backups().map(summary).collect()
+    }
+
+    /// The number of the next record.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.last_number() + 1
+    }
+
+    pub(crate) fn last_number(&self) -> u64 {
+        let readable = self.entries.keys().next_back();
+        let unreadable = self.unreadable.keys().next_back();
+        readable.max(unreadable).copied().unwrap_or(0)
+    }
+
+    /// The newest readable record, which the next one names.
+    pub(crate) fn newest(&self) -> Option<PreviousRecord> {
+        let (number, entry) = self.entries.iter().next_back()?;
+        Some(PreviousRecord { number: *number, hash: entry.hash })
+    }
+
+    /// Whether every record is there and readable. If not, it is unknown which objects are in use, and none is deleted.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.unreadable.is_empty() && self.entries.len() as u64 == self.last_number()
+    }
+
+    /// The keys by which records were signed; more than one is a sign of forgery.
+    #[must_use]
+    pub fn signers(&self) -> Vec<PublicKey> {
+        let mut signers = Vec::new();
+        for signer in self.entries.values().filter_map(|entry| entry.record.signer) {
+            if !signers.contains(&signer) {
+                signers.push(signer);
+            }
+        }
+        signers
+    }
+
+    /// Refuses a repository with a record that somebody else than `key` signed.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the record.
+    pub fn require_signer(&self, key: PublicKey) -> Result<()> {
+        let foreign = |entry: &&Entry| entry.record.signer.is_some_and(|signer| signer != key);
+        self.entries.values().find(foreign).map_or(Ok(()), |entry| {
+            Err(BackupError::Damaged {
+                place: self.place.clone(),
+                object: crate::layout::manifest(entry.record.number),
+                what: format!("it is signed by another key than {key}, which this database signs with"),
+            })
+        })
+    }
+
+    /// The log of one history.
+    pub(crate) fn chain(&self, incarnation: Incarnation) -> Chain<'_> {
+        let pieces = self.all_backups().flat_map(|(_, backup)| &backup.log);
+        Chain::new(pieces.filter(|piece| piece.segment.incarnation == incarnation))
+    }
+
+    /// The ancestors of a history, oldest first; `None` when no backup is of it.
+    pub(crate) fn ancestry(&self, incarnation: Incarnation) -> Option<&[Fork]> {
+        let of = |(_, backup): &(u64, &BackupManifest)| backup.incarnation == incarnation;
+        self.all_backups().find(of).map(|(_, backup)| backup.ancestry.as_slice())
+    }
+
+    /// The histories that there are backups of, or log.
+    pub(crate) fn incarnations(&self) -> BTreeSet<Incarnation> {
+        self.all_backups().map(|(_, backup)| backup.incarnation).collect()
+    }
+
+    /// The pieces of log that some backup needs to get to a later commit.
+    pub(crate) fn needed_log(&self) -> Vec<&LogPiece> {
+        let mut needed = Vec::new();
+        for incarnation in self.all_log_incarnations() {
+            let chain = self.chain(incarnation);
+            let ancestry = self.ancestry(incarnation).unwrap_or_default();
+            let inherits = |(_, _, backup): &(u64, &Entry, &BackupManifest)| {
+                backup.incarnation != incarnation && backup.is_past_of(incarnation, ancestry)
+            };
+            let own = self.backups().filter(|(_, _, backup)| backup.incarnation == incarnation);
+            let first = if self.backups().any(|backup| inherits(&backup)) {
+                Some(0)
+            } else {
+                own.map(|(_, _, backup)| chain.start_for(backup.flushed_sequence)).min()
+            };
+            needed.extend(first.into_iter().flat_map(|first| chain.pieces()[first..].iter().copied()));
+        }
+        needed
+    }
+
+    fn all_log_incarnations(&self) -> BTreeSet<Incarnation> {
+        let pieces = self.all_backups().flat_map(|(_, backup)| &backup.log);
+        pieces.map(|piece| piece.segment.incarnation).collect()
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+}
