@@ -1,13 +1,11 @@
 //! Redo after a crash, replay to a target, and verification for lightning_db.
 //!
-//! * [`redo`]: which of a database's log counts after it was closed or crashed.
 //! * [`History`]: the log of one or more histories as one, from a backup's state on, and how far to replay it
 //!   ([`locate`]).
 
 mod error;
 mod history;
 mod locate;
-mod redo;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -15,5 +13,4 @@ mod testing;
 pub use error::{Interval, RecoveryError, Result};
 pub use history::{History, Known, Leg, Moment, Reached};
 pub use locate::locate;
-pub use redo::{Redo, redo};
 pub use target::{Aim, ReplayTarget, Stop};
