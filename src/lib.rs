@@ -2,6 +2,8 @@
 
 mod cache;
 mod config;
+mod database;
+mod engine;
 mod environment;
 mod error;
 pub mod logging;
@@ -11,6 +13,7 @@ mod read;
 mod shared_bytes;
 
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
+pub use database::Database;
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
 pub use lightning_db_crypto::{Entropy, KeyProvider, KeySource};

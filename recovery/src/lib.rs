@@ -6,6 +6,7 @@
 mod error;
 mod history;
 mod locate;
+pub mod redo;
 mod target;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,109 @@
+//! The manifest in memory, and the one place that replaces it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lightning_db_storage::manifest::{Manifest, ManifestStore};
+use lightning_db_storage::segment::{SealContext, SegmentIds, SegmentKind};
+use lightning_db_storage::{Generation, Result, SegmentId, StorageError};
+use parking_lot::{Mutex, MutexGuard};
+
+/// The current manifest.
+pub(crate) struct Catalog {
+    state: Mutex<State>,
+    next_segment: Arc<AtomicU64>,
+    next_run: AtomicU64,
+}
+
+struct State {
+    manifest: Manifest,
+    store: ManifestStore,
+}
+
+impl Catalog {
+    /// A catalog of `manifest`, which `store` has on disk or will get. Segment ids start at `first_free`.
+    pub(super) fn new(manifest: Manifest, store: ManifestStore, first_free: SegmentId) -> Self {
+        let next_run = AtomicU64::new(manifest.next_run);
+        let next_segment = Arc::new(AtomicU64::new(first_free.0.max(manifest.next_segment.0)));
+        Self { state: Mutex::new(State { manifest, store }), next_segment, next_run }
+    }
+
+    /// Looks at the manifest.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Manifest) -> R) -> R {
+        look(&self.state.lock().manifest)
+    }
+
+    /// A segment number that nobody else gets.
+    pub(crate) fn new_segment_id(&self) -> SegmentId {
+        SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// As [`new_segment_id`](Self::new_segment_id), for writers of several segments.
+    pub(crate) fn segment_ids(&self) -> SegmentIds {
+        let next = Arc::clone(&self.next_segment);
+        Arc::new(move || SegmentId(next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A run number that nobody else gets.
+    pub(super) fn new_run_id(&self) -> u64 {
+        self.next_run.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The generation of what is written now: that of the next manifest, or later.
+    pub(super) fn birth(&self) -> Generation {
+        self.state.lock().manifest.generation.next()
+    }
+
+    /// Makes what `edit` does to the manifest the durable truth, and then calls `then` before anybody else can change
+    /// the manifest again. What the new manifest refers to has been synced by the caller; the directory is synced
+    /// here, first.
+    ///
+    /// # Errors
+    /// Nothing has changed then, on disk or in memory, unless [`is_unsure`](Self::is_unsure).
+    pub(super) fn commit(
+        &self,
+        ctx: &SealContext,
+        edit: impl FnOnce(&mut Manifest),
+        then: impl FnOnce(&Manifest),
+    ) -> Result<()> {
+        let mut state = self.state.lock();
+        let mut next = state.manifest.clone();
+        edit(&mut next);
+        sweep(&mut next);
+        next.generation = state.manifest.generation.next();
+        next.next_segment = SegmentId(self.next_segment.load(Ordering::Relaxed));
+        next.next_run = self.next_run.load(Ordering::Relaxed);
+        let directory = &ctx.directory;
+        ctx.vfs.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
+        state.store.commit(&next, &ctx.keyring.read(), &*ctx.entropy)?;
+        state.manifest = next;
+        then(&MutexGuard::map(state, |state| &mut state.manifest));
+        Ok(())
+    }
+
+    /// Whether a commit failed half-way: which manifest is current is known only at the next open.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.state.lock().store.is_unsure()
+    }
+}
+
+/// Takes the segments out of the table that nothing needs: no live bytes, no checkpoint, no retained run.
+fn sweep(manifest: &mut Manifest) {
+    let mut needed = std::collections::HashSet::new();
+    needed.extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).copied());
+    let runs = manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
+    needed.extend(runs.flat_map(|run| &run.segments).copied());
+    let retained = manifest.retained_runs.iter();
+    needed.extend(retained.flat_map(|run| run.segments.iter().chain(&run.value_segments)).copied());
+    let run_is_gone = |kind| kind == SegmentKind::Run;
+    manifest
+        .segments
+        .retain(|info| needed.contains(&info.id) || info.live_bytes > 0 && !run_is_gone(info.kind));
+    let table: std::collections::HashSet<_> = manifest.segments.iter().map(|info| info.id).collect();
+    let keep = |ids: &mut Vec<SegmentId>| ids.retain(|id| table.contains(id));
+    manifest
+        .keyspaces
+        .iter_mut()
+        .flat_map(|keyspace| &mut keyspace.runs)
+        .for_each(|run| keep(&mut run.value_segments));
+}

@@ -1,0 +1,34 @@
+//! Closing: everything to files, a log that says that it ended, and the lock given back.
+
+use super::Engine;
+use crate::error::Result;
+
+impl Engine {
+    /// Writes out everything, ends the log, and stops. Later calls do nothing.
+    ///
+    /// # Errors
+    /// The first failure. The log then has what could not be written, and the next open replays it.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.health.is_closed() {
+            return Ok(());
+        }
+        let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
+        self.health.close();
+        self.signals.stop();
+        self.lock.lock().take();
+        outcome
+    }
+
+    fn wind_down(&self) -> Result<()> {
+        self.flush_all()?;
+        self.signals.stop();
+        let Some(log) = self.commits.take_log() else { return Ok(()) };
+        // A commit that slipped in after the flush is in the log, and is replayed by the next open.
+        let finished = log.finish().map_err(|error| self.write_failed(error))?;
+        self.commits.finished_segments.lock().push(finished);
+        let unused = self.commits.ready_segment.lock().take().map(|segment| segment.info().id);
+        self.change_manifest(|manifest| manifest.wal.retain(|info| Some(info.id) != unused))?;
+        super::log::remove_log_files(&self.ctx, &unused.into_iter().collect::<Vec<_>>());
+        Ok(())
+    }
+}

@@ -1,0 +1,426 @@
+//! Commits. Whoever holds the writer commits for all that wait: one frame of the log and one sync for the whole group.
+//!
+//! A commit is validated, logged, (in `Sync` mode) synced, applied to the memtable, published, in this order, and
+//! commits publish in the order of their numbers. What fails before it is in the log leaves no trace.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lightning_db_storage::bytes::ByteWriter;
+use lightning_db_storage::manifest::RestorePoint;
+use lightning_db_storage::segment::SegmentKind;
+use lightning_db_storage::wal::{CommitOps, LogEntry, PreparedSegment, WalSegmentInfo, WalSync, WalWriter};
+use lightning_db_storage::{SequenceNumber, StorageError};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use super::Engine;
+use super::recent::CommitView;
+use super::values::{LARGE_VALUE_LEN, ValueLog};
+use super::version::Layer;
+use crate::cache::HotRecords;
+use crate::config::WalSyncMode;
+use crate::error::{Error, Result};
+use crate::memtable::MemValue;
+use crate::shared_bytes::SharedBytes;
+
+/// Longest key, in bytes.
+pub(crate) const MAX_KEY_LEN: usize = 65_535;
+/// Longest value, in bytes.
+pub(crate) const MAX_VALUE_LEN: usize = 1 << 30;
+
+/// One write: a value, or `None` to delete the key.
+#[derive(Clone, Copy)]
+pub(crate) struct Op<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+/// Decides, when all earlier commits are known, whether this one may happen. Its error is the commit's.
+pub(crate) type Validate = Box<dyn FnOnce(&CommitView<'_>) -> Result<()> + Send>;
+
+/// Where commits come together.
+pub(super) struct Commits {
+    waiting: Mutex<Vec<Arc<Ticket>>>,
+    writer: Mutex<Writer>,
+    sync: Mutex<Option<WalSync>>,
+    /// The next segment of the log. Whoever makes one holds this lock, so that the manifest lists them in order.
+    pub(super) ready_segment: Mutex<Option<PreparedSegment>>,
+    /// Segments of the log that ended, for the next manifest.
+    pub(super) finished_segments: Mutex<Vec<WalSegmentInfo>>,
+    /// Restore points in the log, for the next manifest.
+    pub(super) restore_points: Mutex<Vec<RestorePoint>>,
+    has_log: AtomicBool,
+}
+
+/// What only one thread has at a time.
+pub(super) struct Writer {
+    log: Option<WalWriter>,
+    /// The newest commit.
+    last: SequenceNumber,
+}
+
+/// A commit that waits for somebody else to do it.
+struct Ticket {
+    ops: Vec<(Zeroizing<Vec<u8>>, Option<Zeroizing<Vec<u8>>>)>,
+    validate: Mutex<Option<Validate>>,
+    outcome: Mutex<Option<Result<SequenceNumber>>>,
+}
+
+/// A commit in a group.
+struct Member<'a> {
+    ops: Vec<Op<'a>>,
+    validate: Option<Validate>,
+    ticket: Option<Arc<Ticket>>,
+    /// What goes into the memtable, once accepted.
+    values: Vec<MemValue>,
+    sequence: SequenceNumber,
+    time_micros: i64,
+    outcome: Option<Result<SequenceNumber>>,
+}
+
+impl Commits {
+    pub(super) fn new(last: SequenceNumber) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            writer: Mutex::new(Writer { log: None, last }),
+            sync: Mutex::default(),
+            ready_segment: Mutex::default(),
+            finished_segments: Mutex::default(),
+            restore_points: Mutex::default(),
+            has_log: AtomicBool::new(false),
+        }
+    }
+
+    /// The newest commit, as the log told it.
+    pub(super) fn set_last(&self, last: SequenceNumber) {
+        self.writer.lock().last = last;
+    }
+
+    /// Logs from now on.
+    pub(super) fn set_log(&self, log: WalWriter) {
+        *self.sync.lock() = Some(log.sync_handle());
+        self.writer.lock().log = Some(log);
+        self.has_log.store(true, Ordering::Release);
+    }
+
+    /// Ends the log, if there is one.
+    pub(super) fn take_log(&self) -> Option<WalWriter> {
+        self.has_log.store(false, Ordering::Release);
+        self.writer.lock().log.take()
+    }
+
+    /// Whether commits are logged.
+    pub(super) fn has_log(&self) -> bool {
+        self.has_log.load(Ordering::Acquire)
+    }
+
+    /// Syncs the log, beside commits.
+    pub(super) fn log_sync(&self) -> Option<WalSync> {
+        self.sync.lock().clone()
+    }
+}
+
+impl Engine {
+    /// Commits `ops` as one: all of them or none, under one sequence number, which is returned once the commit is as
+    /// durable as `wal_sync_mode` asks. Of several writes to one key the last one counts.
+    ///
+    /// # Errors
+    /// What `validate` returns; `EmptyKey`, `KeyTooLarge`, `ValueTooLarge`; `DiskFull`, after which writing can go on;
+    /// `Poisoned` and other failures, after which it cannot.
+    pub(crate) fn commit(&self, ops: &[Op<'_>], validate: Option<Validate>) -> Result<SequenceNumber> {
+        ops.iter().try_for_each(check_op)?;
+        self.check_writable()?;
+        if ops.is_empty() && validate.is_none() {
+            return Ok(self.versions.published());
+        }
+        self.throttle()?;
+        let is_large = ops.iter().any(|op| op.value.is_some_and(|value| value.len() >= LARGE_VALUE_LEN));
+        let writer = if is_large { Some(self.commits.writer.lock()) } else { self.commits.writer.try_lock() };
+        if let Some(mut writer) = writer {
+            return self.lead(&mut writer, Some(Member::new(ops.to_vec(), validate)));
+        }
+        let ticket = Arc::new(Ticket::new(ops, validate));
+        self.commits.waiting.lock().push(Arc::clone(&ticket));
+        let mut writer = self.commits.writer.lock();
+        if let Some(outcome) = ticket.outcome.lock().take() {
+            return outcome;
+        }
+        self.lead(&mut writer, None)?;
+        ticket.take_outcome()
+    }
+
+    /// Names the present moment in the log, durably.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name in use, and what logging and syncing can give.
+    pub(crate) fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
+        self.check_writable()?;
+        let mut writer = self.commits.writer.lock();
+        let incarnation = self.ctx.incarnation;
+        let is_this = |point: &RestorePoint| point.name == name && point.incarnation == incarnation;
+        if self.catalog.read(|manifest| manifest.restore_points.iter().any(is_this)) {
+            return Err(Error::AlreadyExists { what: format!("the restore point {name:?}") });
+        }
+        let point = RestorePoint {
+            name: name.to_owned(),
+            sequence: writer.last,
+            time_micros: self.ctx.clock.now_micros(),
+            incarnation,
+        };
+        if let Some(log) = &mut writer.log {
+            let (sequence, time_micros) = (point.sequence, point.time_micros);
+            let logged = log.append(&mut [LogEntry::RestorePoint { name, sequence, time_micros }]);
+            logged.map_err(|error| self.write_failed(error))?;
+            log.sync_handle().sync().map_err(|error| self.write_failed(error))?;
+        }
+        self.commits.restore_points.lock().push(point.clone());
+        self.change_manifest(|_| {})?;
+        Ok(point)
+    }
+
+    /// Syncs what was committed so far, if there is a log.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        let Some(sync) = self.commits.log_sync() else { return Ok(()) };
+        sync.sync().map(drop).map_err(|error| self.write_failed(error))
+    }
+
+    /// Lets the log say what was synced, so that a later reader knows. For quiet moments.
+    pub(super) fn mark_synced(&self) -> Result<()> {
+        let Some(mut writer) = self.commits.writer.try_lock() else { return Ok(()) };
+        let Some(log) = &mut writer.log else { return Ok(()) };
+        log.write_marker().map(drop).map_err(|error| self.write_failed(error))
+    }
+
+    /// Goes on in the next segment of the log, so that all before can be archived or linked.
+    pub(crate) fn rotate_log(&self) -> Result<()> {
+        let mut writer = self.commits.writer.lock();
+        let Some(log) = &mut writer.log else { return Ok(()) };
+        log.rotate().map(drop).map_err(|error| self.write_failed(error))
+    }
+
+    /// Makes the active memtable wait for its flush, if anything is in it.
+    pub(super) fn freeze_active(&self) {
+        let _writer = self.commits.writer.lock();
+        self.freeze();
+    }
+
+    /// Commits for the caller and for all that wait. Returns the outcome of `own`, or of nobody.
+    fn lead(&self, writer: &mut Writer, own: Option<Member<'_>>) -> Result<SequenceNumber> {
+        let tickets = std::mem::take(&mut *self.commits.waiting.lock());
+        let has_own = own.is_some();
+        let mut group: Vec<Member<'_>> =
+            own.into_iter().chain(tickets.iter().map(Member::of_ticket)).collect();
+        let layer = self.accept(writer.last, &mut group);
+        if let Err(error) = self.log_and_apply(writer, &layer, &mut group) {
+            group.iter_mut().filter(|member| member.outcome.is_none()).for_each(|member| {
+                member.outcome = Some(Err(error.clone()));
+            });
+        }
+        self.freeze_if_full(&layer);
+        let mut outcomes = group.into_iter();
+        let first = if has_own { outcomes.next() } else { None };
+        for member in outcomes {
+            if let Some(ticket) = member.ticket {
+                *ticket.outcome.lock() = member.outcome;
+            }
+        }
+        first.and_then(|member| member.outcome).unwrap_or_else(|| Ok(self.versions.published()))
+    }
+
+    /// Validates the group in order, numbers those that pass, and writes their large values. The others have their
+    /// outcome then.
+    fn accept(&self, last: SequenceNumber, group: &mut [Member<'_>]) -> Arc<Layer> {
+        let version = self.versions.current();
+        let track = group.len() > 1 && group.iter().any(|member| member.validate.is_some());
+        let mut pending = BTreeMap::new();
+        let mut sequence = last;
+        for member in group {
+            let validated = member.validate.take().map_or(Ok(()), |validate| {
+                validate(&CommitView { version: &version, recent: &self.recent, pending: &pending })
+            });
+            match validated.and_then(|()| self.memtable_values(&version.active, &member.ops)) {
+                Err(error) => member.outcome = Some(Err(error)),
+                Ok(_) if member.ops.is_empty() => member.outcome = Some(Ok(sequence)),
+                Ok(values) => {
+                    sequence = sequence.next();
+                    (member.values, member.sequence) = (values, sequence);
+                    member.time_micros = self.ctx.clock.now_micros();
+                    if track {
+                        pending.extend(member.ops.iter().map(|op| (op.key.to_vec(), sequence)));
+                    }
+                }
+            }
+        }
+        Arc::clone(&version.active)
+    }
+
+    fn memtable_values(&self, layer: &Layer, ops: &[Op<'_>]) -> Result<Vec<MemValue>> {
+        let value = |op: &Op<'_>| match op.value {
+            None => Ok(MemValue::Delete),
+            Some(value) if value.len() < LARGE_VALUE_LEN => Ok(MemValue::Put(SharedBytes::from(value))),
+            Some(value) => self.large_value(layer, value.len() as u64, &mut &*value),
+        };
+        ops.iter().map(value).collect()
+    }
+
+    /// Writes a large value to the layer's own segments.
+    pub(super) fn large_value(
+        &self,
+        layer: &Layer,
+        len: u64,
+        value: &mut dyn std::io::Read,
+    ) -> Result<MemValue> {
+        ValueLog::check_space(&self.ctx, len)?;
+        let open = || (self.segment_options(SegmentKind::Value), self.catalog.segment_ids());
+        let written = layer.values.write(&self.ctx, open, &self.hasher, len, value);
+        let extent = written.map_err(|error| {
+            let error = Error::from(error);
+            self.health.poison(&error);
+            error
+        })?;
+        let mut encoded = ByteWriter::new();
+        extent.encode(&mut encoded);
+        Ok(MemValue::Extent(SharedBytes::from(encoded.as_slice())))
+    }
+
+    /// Logs the accepted members, as many at a time as fit a frame, then applies and publishes those that were logged.
+    fn log_and_apply(&self, writer: &mut Writer, layer: &Layer, group: &mut [Member<'_>]) -> Result<()> {
+        let mut accepted: Vec<&mut Member<'_>> =
+            group.iter_mut().filter(|member| member.outcome.is_none()).collect();
+        let (logged, failure) = match &mut writer.log {
+            Some(log) => self.log_members(log, &accepted),
+            None => (accepted.len(), None),
+        };
+        let Some(last) = accepted[..logged].last().map(|member| member.sequence) else {
+            return failure.map_or(Ok(()), Err);
+        };
+        if let Some(log) = writer.log.as_ref().filter(|_| self.config.wal_sync_mode == WalSyncMode::Sync) {
+            log.sync_handle().sync().map_err(|error| self.write_failed(error))?;
+        }
+        writer.last = last;
+        self.apply(layer, &mut accepted[..logged]);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// How many members, from the front, are in the log, and why it is not all of them.
+    fn log_members(&self, log: &mut WalWriter, members: &[&mut Member<'_>]) -> (usize, Option<Error>) {
+        let mut ops: Vec<CommitOps<'_>> = members.iter().map(|member| member.log_ops()).collect();
+        let mut entries: Vec<LogEntry<'_, '_>> = Vec::with_capacity(ops.len());
+        for (member, ops) in members.iter().zip(&mut ops) {
+            entries.push(LogEntry::Commit {
+                sequence: member.sequence,
+                time_micros: member.time_micros,
+                ops,
+            });
+        }
+        let mut done = 0;
+        while done < entries.len() {
+            match log.append(&mut entries[done..]) {
+                Ok(appended) => done += appended.entries,
+                Err(error) => return (done, Some(self.write_failed(error))),
+            }
+        }
+        (done, None)
+    }
+
+    fn apply(&self, layer: &Layer, members: &mut [&mut Member<'_>]) {
+        let mut last = SequenceNumber::default();
+        self.each_hot(members, HotRecords::pending);
+        for member in members.iter_mut() {
+            for (op, value) in member.ops.iter().zip(member.values.drain(..)) {
+                layer.memtable.insert(op.key, member.sequence, value);
+            }
+            layer.note_time(member.time_micros);
+            member.outcome = Some(Ok(member.sequence));
+            last = member.sequence;
+        }
+        self.versions.publish(last);
+        self.each_hot(members, HotRecords::settled);
+    }
+
+    /// A hot record must not be filled with an old value between two moments: before a commit is visible, and after.
+    fn each_hot(&self, members: &[&mut Member<'_>], tell: fn(&HotRecords, &[u8])) {
+        if let Some(hot) = &self.caches.hot_records {
+            members.iter().flat_map(|member| &member.ops).for_each(|op| tell(hot, op.key));
+        }
+    }
+
+    /// Turns a failure of the log into the engine's error. All but a full disk and a cancelled one end writing.
+    pub(super) fn write_failed(&self, error: StorageError) -> Error {
+        let goes_on = matches!(error, StorageError::DiskFull { .. } | StorageError::Cancelled);
+        let error = Error::from(error);
+        if !goes_on || self.catalog.is_unsure() {
+            self.health.poison(&error);
+        }
+        error
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.health.check()
+    }
+}
+
+impl Ticket {
+    fn new(ops: &[Op<'_>], validate: Option<Validate>) -> Self {
+        let copy = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
+        let ops = ops.iter().map(|op| (copy(op.key), op.value.map(copy))).collect();
+        Self { ops, validate: Mutex::new(validate), outcome: Mutex::default() }
+    }
+
+    fn take_outcome(&self) -> Result<SequenceNumber> {
+        self.outcome.lock().take().unwrap_or(Err(Error::Cancelled))
+    }
+}
+
+impl<'a> Member<'a> {
+    fn new(ops: Vec<Op<'a>>, validate: Option<Validate>) -> Self {
+        Self {
+            ops,
+            validate,
+            ticket: None,
+            values: Vec::new(),
+            sequence: SequenceNumber::default(),
+            time_micros: 0,
+            outcome: None,
+        }
+    }
+
+    fn of_ticket(ticket: &'a Arc<Ticket>) -> Self {
+        let op = |(key, value): &'a (Zeroizing<Vec<u8>>, Option<Zeroizing<Vec<u8>>>)| Op {
+            key: key.as_slice(),
+            value: value.as_ref().map(|value| value.as_slice()),
+        };
+        let ops = ticket.ops.iter().map(op).collect();
+        let validate = ticket.validate.lock().take();
+        Self { ticket: Some(Arc::clone(ticket)), ..Self::new(ops, validate) }
+    }
+
+    fn log_ops(&self) -> CommitOps<'a> {
+        let mut ops = CommitOps::new();
+        for op in &self.ops {
+            match op.value {
+                Some(value) => ops.put(op.key, value),
+                None => ops.delete(op.key),
+            }
+        }
+        ops
+    }
+}
+
+fn check_op(op: &Op<'_>) -> Result<()> {
+    if op.key.is_empty() {
+        return Err(Error::EmptyKey);
+    }
+    if op.key.len() > MAX_KEY_LEN {
+        return Err(Error::KeyTooLarge);
+    }
+    if op.value.is_some_and(|value| value.len() > MAX_VALUE_LEN) {
+        return Err(Error::ValueTooLarge);
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Flushing: a frozen memtable becomes a run.
+//!
+//! The newest version of each key goes to the run, deletions too. When the manifest has the run, the log up to the
+//! memtable's last commit is no longer needed here, and the memtable leaves the version.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lightning_db_storage::bytes::ByteReader;
+use lightning_db_storage::extent::ExtentRef;
+use lightning_db_storage::filter::FilterBuilder;
+use lightning_db_storage::manifest::{Gap, GapReason, Manifest, RunInfo};
+use lightning_db_storage::page::EntryValue;
+use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
+use lightning_db_storage::tree::{BuildOptions, EntryStream, TreeRef, build};
+use lightning_db_storage::{Result as StorageResult, SegmentId, SequenceNumber, StorageError};
+
+use super::install::{Change, write_filter};
+use super::log::add_gap;
+use super::version::{Layer, Run, Version};
+use super::{Engine, reserve};
+use crate::error::{Error, Result};
+use crate::memtable::{MemCursor, MemValue, Memtable};
+
+/// Memtables that wait for their flush, beside the active one.
+pub(super) const MAX_FROZEN: usize = 2;
+
+impl Engine {
+    /// Freezes `layer` if it is the active one, is full, and there is room among the frozen. The caller holds the
+    /// writer.
+    pub(super) fn freeze_if_full(&self, layer: &Layer) {
+        if layer.memtable.memory_bytes() >= self.config.write_buffer_size
+            && self.versions.current().frozen.len() < MAX_FROZEN
+        {
+            self.freeze();
+        }
+    }
+
+    /// Puts a new memtable in the place of the active one, if that has anything in it. The caller holds the writer.
+    pub(super) fn freeze(&self) {
+        if self.versions.current().active.memtable.is_empty() {
+            return;
+        }
+        let fresh = Layer::new(self.hash_seed, self.commits.has_log());
+        self.versions.change(|version| {
+            let mut frozen = vec![Arc::clone(&version.active)];
+            frozen.extend(version.frozen.iter().cloned());
+            Version { active: fresh, frozen, tree: Arc::clone(&version.tree) }
+        });
+        self.signals.wake_flush();
+    }
+
+    /// Everything committed before the call is in synced files when this returns.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.freeze_active();
+        self.flush_frozen()
+    }
+
+    /// Flushes what is frozen, oldest first.
+    pub(super) fn flush_frozen(&self) -> Result<()> {
+        let _one_at_a_time = self.flushing.lock();
+        while let Some(layer) = self.versions.current().frozen.last().cloned() {
+            self.check_not_poisoned()?;
+            let outcome = self.flush_with_reserve(&layer);
+            self.health.set_flush(&outcome);
+            self.signals.flushed();
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Flushes a memtable; on a full disk once more with the room that was set aside for that.
+    fn flush_with_reserve(&self, layer: &Arc<Layer>) -> Result<()> {
+        match self.flush(layer) {
+            Err(Error::DiskFull { .. }) if reserve::release(&self.ctx) => self.flush(layer),
+            outcome => outcome,
+        }
+    }
+
+    fn flush(&self, layer: &Arc<Layer>) -> Result<()> {
+        let mut values = self.finish_values(layer)?;
+        let mut live = HashMap::new();
+        let (run, segments) = self.write_run(&mut MemStream::new(&layer.memtable, &mut live), layer)?;
+        for info in &mut values {
+            info.live_bytes = live.get(&info.id).copied().unwrap_or_default();
+        }
+        let mut info = run.info.clone();
+        info.value_segments = values.iter().map(|info| info.id).collect();
+        let run = Arc::new(Run { info: info.clone(), filter: run.filter });
+        let segments = segments.into_iter().chain(values).collect();
+        let change = Change { segments, run: Some(run), flushed: Some(Arc::clone(layer)) };
+        self.recent.keep(&layer.memtable, self.config.write_buffer_size);
+        let is_logged = layer.is_logged;
+        self.install(change, |manifest| add_run(manifest, info, is_logged))
+    }
+
+    /// The value segments of a memtable, finished. They cannot be written again: if that fails, the values are only in
+    /// the log.
+    fn finish_values(&self, layer: &Layer) -> Result<Vec<SegmentInfo>> {
+        layer.values.finish().map_err(|error| {
+            let error = Error::from(error);
+            self.health.poison(&error);
+            error
+        })
+    }
+
+    fn write_run(&self, stream: &mut dyn EntryStream, layer: &Layer) -> Result<(Run, Vec<SegmentInfo>)> {
+        let memtable = &layer.memtable;
+        let mut sink = self.segment_writer(SegmentKind::Run);
+        let mut filter = FilterBuilder::new(memtable.len() as u64);
+        let options = BuildOptions {
+            page_size: self.config.page_size,
+            hasher: &self.hasher,
+            drop_tombstones: false,
+            filter: Some(&mut filter),
+        };
+        let tree: TreeRef = build(stream, &mut sink, options)?;
+        let filter = filter.finish();
+        let pieces = write_filter(&mut sink, &filter)?;
+        let segments = sink.finish()?;
+        let info = RunInfo {
+            id: self.catalog.new_run_id(),
+            tree,
+            filter: pieces,
+            first_sequence: memtable.first_sequence().unwrap_or_default(),
+            last_sequence: memtable.last_sequence().unwrap_or_default(),
+            last_time_micros: layer.last_time_micros(),
+            tier: 0,
+            segments: segments.iter().map(|info| info.id).collect(),
+            value_segments: Vec::new(),
+        };
+        Ok((Run { info, filter: Some(filter) }, segments))
+    }
+
+    fn check_not_poisoned(&self) -> Result<()> {
+        if self.health.is_poisoned() { self.health.check() } else { Ok(()) }
+    }
+}
+
+/// What a flush does to the manifest.
+pub(super) fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool) {
+    if !is_logged {
+        let (incarnation, after) = (manifest.incarnation, manifest.flushed_sequence);
+        let gap = Gap { incarnation, after, through: run.last_sequence, reason: GapReason::LogDisabled };
+        add_gap(manifest, gap);
+    }
+    manifest.flushed_sequence = run.last_sequence;
+    manifest.flushed_time_micros = run.last_time_micros;
+    if !manifest.repositories.is_empty() {
+        manifest.retained_runs.push(run.clone());
+    }
+    manifest.keyspaces[0].runs.push(run);
+}
+
+/// The newest version of each key of a memtable.
+pub(super) struct MemStream<'a> {
+    cursor: MemCursor,
+    started: bool,
+    /// Bytes of large values that the run refers to, by segment.
+    live: &'a mut HashMap<SegmentId, u64>,
+}
+
+impl<'a> MemStream<'a> {
+    pub(super) fn new(memtable: &Arc<Memtable>, live: &'a mut HashMap<SegmentId, u64>) -> Self {
+        let cursor = MemCursor::new(Arc::clone(memtable), SequenceNumber(u64::MAX));
+        Self { cursor, started: false, live }
+    }
+
+    fn count_extent(&mut self) -> StorageResult<()> {
+        let Some((_, hit)) = self.cursor.current() else { return Ok(()) };
+        let MemValue::Extent(encoded) = &hit.value else { return Ok(()) };
+        for (segment, bytes) in extent_bytes(encoded)? {
+            *self.live.entry(segment).or_insert(0) += bytes;
+        }
+        Ok(())
+    }
+}
+
+impl EntryStream for MemStream<'_> {
+    fn advance(&mut self) -> StorageResult<bool> {
+        let found = if self.started { self.cursor.next()? } else { self.cursor.seek_first()? };
+        self.started = true;
+        self.count_extent()?;
+        Ok(found)
+    }
+
+    fn key(&self) -> &[u8] {
+        self.cursor.key().unwrap_or_default()
+    }
+
+    fn value(&self) -> EntryValue<'_> {
+        match self.cursor.current().map(|(_, hit)| &hit.value) {
+            Some(MemValue::Put(bytes)) => EntryValue::Put(bytes),
+            Some(MemValue::Extent(encoded)) => EntryValue::Extent(encoded),
+            Some(MemValue::Delete) | None => EntryValue::Delete,
+        }
+    }
+}
+
+/// How many bytes of which segments an encoded extent takes.
+pub(super) fn extent_bytes(encoded: &[u8]) -> StorageResult<Vec<(SegmentId, u64)>> {
+    let extent = ExtentRef::decode(&mut ByteReader::new(encoded))
+        .map_err(|error| StorageError::corrupt("a reference to a large value", 0, error.to_string()))?;
+    Ok(extent.chunks.iter().map(|chunk| (chunk.segment, u64::from(chunk.stored_len))).collect())
+}

@@ -1,0 +1,129 @@
+//! Making what a flush or a merge wrote the current version: durably in the manifest first, then in memory, and only
+//! then are files deleted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use lightning_db_storage::SegmentId;
+use lightning_db_storage::bytes::Malformed;
+use lightning_db_storage::filter::Filter;
+use lightning_db_storage::manifest::{Manifest, RunInfo};
+use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSink, BlockSource};
+use lightning_db_storage::segment::SegmentInfo;
+use lightning_db_storage::{Result as StorageResult, StorageError};
+
+use super::Engine;
+use super::log::{remove_log_files, retire};
+use super::segments::OpenSegment;
+use super::version::{Layer, Run, TreeState, Version};
+use crate::error::{Error, Result};
+
+/// A filter is stored in pieces of this many bytes.
+const FILTER_PIECE_LEN: usize = 1 << 20;
+
+/// What is new beside the manifest.
+#[derive(Default)]
+pub(super) struct Change {
+    /// Finished segments; they are not in the manifest's table yet.
+    pub(super) segments: Vec<SegmentInfo>,
+    /// The run with its filter, when there is one.
+    pub(super) run: Option<Arc<Run>>,
+    /// The memtable that the run holds.
+    pub(super) flushed: Option<Arc<Layer>>,
+}
+
+impl Engine {
+    /// Changes the manifest and nothing else.
+    ///
+    /// # Errors
+    /// See [`install`](Self::install).
+    pub(crate) fn change_manifest(&self, edit: impl FnOnce(&mut Manifest)) -> Result<()> {
+        self.install(Change::default(), edit)
+    }
+
+    /// Adds the segments of `change` to the manifest, lets `edit` do the rest, and makes the result current.
+    ///
+    /// # Errors
+    /// Nothing has changed then, and the new segments are deleted; a failure half-way poisons.
+    pub(super) fn install(&self, change: Change, edit: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut opened = Vec::with_capacity(change.segments.len());
+        for info in &change.segments {
+            opened.push(OpenSegment::open(&self.ctx, info, &self.maps)?);
+        }
+        let mut retired = Vec::new();
+        let committed = self.catalog.commit(
+            &self.ctx,
+            |manifest| {
+                manifest.segments.extend(change.segments.iter().cloned());
+                manifest.segments.sort_by_key(|info| info.id);
+                self.note_log(manifest);
+                edit(manifest);
+                retired = retire(manifest, self.config.max_retained_log, self.config.wal_segment_size);
+            },
+            |manifest| self.publish(manifest, &change, &opened),
+        );
+        if let Err(error) = committed {
+            let is_unsure = self.catalog.is_unsure();
+            if !is_unsure {
+                opened.iter().for_each(|segment| segment.doom());
+            }
+            let error = Error::from(error);
+            if is_unsure {
+                self.health.poison(&error);
+            }
+            return Err(error);
+        }
+        remove_log_files(&self.ctx, &retired);
+        Ok(())
+    }
+
+    /// Makes the version that a durable manifest describes the current one.
+    fn publish(&self, manifest: &Manifest, change: &Change, opened: &[Arc<OpenSegment>]) {
+        let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
+        self.versions.change(|version| {
+            let mut segments = version.tree.segments.clone();
+            opened.iter().for_each(|segment| segments.insert(Arc::clone(segment)));
+            for gone in segments.remove_unless(|id| table.contains(&id)) {
+                self.caches.pages.remove_segment(gone.id());
+                gone.doom();
+            }
+            let keyspace = &manifest.keyspaces[0];
+            let known = |info: &RunInfo| {
+                let new = change.run.iter();
+                version.tree.runs.iter().chain(new).find(|run| run.info.id == info.id).cloned()
+            };
+            let tree = TreeState {
+                base: keyspace.base,
+                runs: keyspace.runs.iter().rev().filter_map(known).collect(),
+                segments,
+                flushed: manifest.flushed_sequence,
+            };
+            debug_assert_eq!(tree.runs.len(), keyspace.runs.len(), "every run is known");
+            let is_left =
+                |layer: &&Arc<Layer>| change.flushed.as_ref().is_none_or(|gone| !Arc::ptr_eq(gone, layer));
+            Version {
+                active: Arc::clone(&version.active),
+                frozen: version.frozen.iter().filter(is_left).cloned().collect(),
+                tree: Arc::new(tree),
+            }
+        });
+    }
+}
+
+/// Stores a filter beside the run that it is for.
+pub(super) fn write_filter(sink: &mut dyn BlockSink, filter: &Filter) -> StorageResult<Vec<BlockPtr>> {
+    filter.encode().chunks(FILTER_PIECE_LEN).map(|piece| sink.append(BlockKind::Filter, piece)).collect()
+}
+
+/// Reads a run's filter, if it has one.
+pub(super) fn read_filter(source: &dyn BlockSource, info: &RunInfo) -> StorageResult<Option<Filter>> {
+    let Some(first) = info.filter.first() else { return Ok(None) };
+    let mut bytes = Vec::new();
+    for ptr in &info.filter {
+        bytes.extend_from_slice(&source.read_block(BlockKind::Filter, ptr)?);
+    }
+    let damaged = |error: Malformed| {
+        StorageError::corrupt(format!("{:016x}.run", first.segment.0), first.offset, error.to_string())
+    };
+    Filter::decode(&bytes).map(Some).map_err(damaged)
+}

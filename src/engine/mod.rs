@@ -1,0 +1,110 @@
+//! The engine: commits, memtables, flushes, merges, and what is current.
+//!
+//! ```text
+//! commit.rs   many threads' commits as one group: validate, log, apply, publish
+//! log.rs      the write-ahead log's segments: made ready, retired
+//! flush.rs    a frozen memtable becomes a run
+//! compact.rs  runs become fewer runs, and then the base; policy.rs chooses
+//! install.rs  what a flush or a merge made becomes the current version, first on disk, then in memory
+//! open.rs     from files to an engine; redo.rs replays the log; close.rs goes back
+//! ```
+//!
+//! Locks, in the order in which they may be taken: the flush lock or the merge lock; the writer (`commits`); the
+//! manifest (`catalog`); the current version (`versions`). Nothing is written to a file under the last.
+//!
+//! Order on disk, which no step breaks: segments and their directory are synced before the manifest names them; the
+//! manifest is durable before anything it no longer names is deleted, and before a commit that relies on it is
+//! acknowledged.
+
+mod background;
+mod catalog;
+mod close;
+mod commit;
+mod compact;
+mod flush;
+mod health;
+mod install;
+mod log;
+mod open;
+mod policy;
+mod recent;
+mod redo;
+mod reserve;
+mod segments;
+mod throttle;
+mod values;
+mod version;
+
+use std::sync::Arc;
+
+use lightning_db_crypto::ContentHasher;
+use lightning_db_storage::compress::CompressionSettings;
+use lightning_db_storage::keyring_store::KeyringStore;
+use lightning_db_storage::segment::{
+    SealContext, SegmentKind, SegmentSetOptions, SegmentSetWriter, WriterOptions,
+};
+use lightning_db_storage::vfs::FileLock;
+use parking_lot::Mutex;
+
+use crate::cache::Caches;
+use crate::config::LightningDbConfig;
+use crate::observe::Metrics;
+use catalog::Catalog;
+use commit::Commits;
+pub(crate) use commit::{Op, Validate};
+use health::Health;
+pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
+pub(crate) use segments::{OpenSegment, SegmentTable};
+pub(crate) use values::LARGE_VALUE_LEN;
+pub(crate) use version::{Layer, ReadView, Run, TreeState, Version, Versions};
+
+/// An open database.
+pub(crate) struct Engine {
+    pub(crate) config: LightningDbConfig,
+    pub(crate) ctx: Arc<SealContext>,
+    pub(crate) versions: Versions,
+    pub(crate) catalog: Catalog,
+    pub(crate) recent: Arc<RecentWrites>,
+    pub(crate) health: Health,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) metrics: Metrics,
+    pub(crate) hasher: ContentHasher,
+    pub(crate) keyring_store: Mutex<KeyringStore>,
+    pub(crate) read_only: bool,
+    compression: CompressionSettings,
+    maps: Arc<segments::MapBudget>,
+    /// Random, for the hash tables of memtables.
+    hash_seed: u64,
+    commits: Commits,
+    signals: background::Signals,
+    merges: compact::Merges,
+    /// Held while a memtable is flushed: one at a time, in order.
+    flushing: Mutex<()>,
+    lock: Mutex<Option<Box<dyn FileLock>>>,
+}
+
+impl Engine {
+    /// A writer of new segments of one kind.
+    fn segment_writer(&self, kind: SegmentKind) -> SegmentSetWriter {
+        SegmentSetWriter::new(&self.ctx, self.segment_options(kind), self.catalog.segment_ids())
+    }
+
+    fn segment_options(&self, kind: SegmentKind) -> SegmentSetOptions {
+        let writer = WriterOptions {
+            kind,
+            epoch: self.ctx.keyring.read().current_epoch(),
+            birth: self.catalog.birth(),
+            compression: self.compression.clone(),
+            dictionary: None,
+        };
+        SegmentSetOptions { writer, segment_size: self.segment_size(), trainer: None }
+    }
+
+    /// Small enough that one segment is a small part of the database, large enough that there are not too many.
+    fn segment_size(&self) -> u64 {
+        (self.config.write_buffer_size as u64 * 2).clamp(256 << 10, 32 << 20)
+    }
+}
+
+#[cfg(test)]
+mod tests;

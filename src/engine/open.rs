@@ -1,0 +1,426 @@
+//! From files to an open database.
+//!
+//! ```text
+//! lock -> keyring -> manifest -> segments -> log: scan, settle, replay, flush -> a new log segment -> orphans go -> serve
+//! ```
+//!
+//! A read-only open writes nothing: it replays the log into memory, and gives the lock back once it has everything
+//! open, because what it read from then on is in files that no writer changes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, Keyring, PortableAesGcm, SuiteId};
+use lightning_db_storage::compress::CompressionSettings;
+use lightning_db_storage::directory::{self, FileRole, LOCK_FILE};
+use lightning_db_storage::keyring_store::KeyringStore;
+use lightning_db_storage::manifest::{Features, Keyspace, Manifest, ManifestStore};
+use lightning_db_storage::segment::{SaltCount, SealContext};
+use lightning_db_storage::vfs::{FileLock, Vfs};
+use lightning_db_storage::wal::{WalStart, WalWriter, prepare_segment};
+use lightning_db_storage::{Generation, Incarnation, SegmentId, SequenceNumber, StorageError};
+use parking_lot::{Mutex, RwLock};
+
+use super::catalog::Catalog;
+use super::commit::Commits;
+use super::health::Health;
+use super::install::read_filter;
+use super::recent::RecentWrites;
+use super::segments::{MapBudget, OpenSegment, SegmentTable};
+use super::version::{Layer, Run, TreeState, Version, Versions};
+use super::{Engine, background, log, reserve};
+use crate::cache::Caches;
+use crate::config::LightningDbConfig;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::observe::Metrics;
+
+/// A reader holds the lock only while it opens the database, so one that is in the way is asked again.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+impl Engine {
+    /// Makes a new database in `path`, which must not exist or be empty.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, and what writing files can give; nothing is left behind then.
+    pub(crate) fn create(
+        path: &Path,
+        config: LightningDbConfig,
+        environment: Environment,
+    ) -> Result<Arc<Self>> {
+        config.validate()?;
+        let vfs = &environment.vfs;
+        let is_new = claim_directory(&**vfs, path)?;
+        let created = lock(&**vfs, path).and_then(|lock| {
+            let (keyring, store) = create_keyring(path, &config, &environment)?;
+            let manifest = first_manifest(&config, &environment, &keyring)?;
+            let ctx = seal_context(path, &config, &environment, keyring, manifest.incarnation);
+            let manifests = ManifestStore::new(Arc::clone(vfs), path);
+            let engine = Self::assemble(config, ctx, manifest, manifests, store, Some(lock))?;
+            engine.change_manifest(|_| {})?;
+            engine.begin_log(WalStart::default())?;
+            background::start(&engine)?;
+            Ok(engine)
+        });
+        created.inspect_err(|_| abandon_directory(&**vfs, path, is_new))
+    }
+
+    /// Opens the database in `path` for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Locked`, `WrongKey`, `KeyRequired`, `NotEncrypted`, `Corrupt`, `UnsupportedFormat`, and what reading
+    /// and writing files can give.
+    pub(crate) fn open(
+        path: &Path,
+        config: LightningDbConfig,
+        environment: Environment,
+    ) -> Result<Arc<Self>> {
+        config.validate()?;
+        require_directory(&*environment.vfs, path)?;
+        let held = lock(&*environment.vfs, path)?;
+        let engine = Self::load(path, config, &environment, Some(held))?;
+        let start = engine.redo()?;
+        engine.begin_log(start)?;
+        engine.remove_orphans();
+        background::start(&engine)?;
+        Ok(engine)
+    }
+
+    /// Opens the database in `path` for reading, and writes nothing, not even a lock file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_read_only(
+        path: &Path,
+        config: LightningDbConfig,
+        environment: Environment,
+    ) -> Result<Arc<Self>> {
+        config.validate()?;
+        require_directory(&*environment.vfs, path)?;
+        let _while_opening = lock_if_there(&*environment.vfs, path)?;
+        let engine = Self::load(path, config, &environment, None)?;
+        engine.replay_in_memory()?;
+        Ok(engine)
+    }
+
+    fn load(
+        path: &Path,
+        config: LightningDbConfig,
+        environment: &Environment,
+        lock: Option<Box<dyn FileLock>>,
+    ) -> Result<Arc<Self>> {
+        let (keyring, store) = open_keyring(path, &config, environment)?;
+        let loaded = ManifestStore::load(&environment.vfs, path, &keyring)?;
+        warn_of_twin(loaded.twin_problem);
+        let manifest = loaded.value;
+        if lock.is_some() && !manifest.is_writable() {
+            let what = "it uses features that this version can only read".to_owned();
+            return Err(Error::UnsupportedFormat { file: path.join("MANIFEST"), what });
+        }
+        let ctx = seal_context(path, &config, environment, keyring, manifest.incarnation);
+        let manifests = ManifestStore::new(Arc::clone(&environment.vfs), path);
+        Self::assemble(config, ctx, manifest, manifests, store, lock)
+    }
+
+    /// An engine that has everything open that `manifest` names, and does nothing yet.
+    fn assemble(
+        config: LightningDbConfig,
+        ctx: Arc<SealContext>,
+        manifest: Manifest,
+        manifests: ManifestStore,
+        keyring_store: KeyringStore,
+        lock: Option<Box<dyn FileLock>>,
+    ) -> Result<Arc<Self>> {
+        let maps = MapBudget::new(config.mmap_size);
+        let tree = open_tree(&ctx, &manifest, &maps)?;
+        let mut seed = [0; 8];
+        ctx.entropy.fill(&mut seed)?;
+        let hash_seed = u64::from_le_bytes(seed);
+        let flushed = manifest.flushed_sequence;
+        let active = Layer::new(hash_seed, true);
+        let first_free = first_free_segment(&ctx)?;
+        let compression = compression(&config)?;
+        let hasher = ctx.keyring.read().content_hasher();
+        Ok(Arc::new(Self {
+            read_only: lock.is_none(),
+            versions: Versions::new(Version { active, frozen: Vec::new(), tree: Arc::new(tree) }, flushed),
+            catalog: Catalog::new(manifest, manifests, first_free),
+            recent: RecentWrites::new(flushed),
+            health: Health::default(),
+            caches: Arc::new(Caches::new(config.cache_size, config.use_lock_free_cache, hash_seed)),
+            metrics: Metrics::new(Arc::clone(&ctx.clock), config.metrics_enabled),
+            hasher,
+            keyring_store: Mutex::new(keyring_store),
+            compression,
+            maps,
+            hash_seed,
+            commits: Commits::new(flushed),
+            signals: background::Signals::default(),
+            merges: super::compact::Merges::default(),
+            flushing: Mutex::new(()),
+            lock: Mutex::new(lock),
+            config,
+            ctx,
+        }))
+    }
+
+    /// Begins a new log segment. Everything before it is in synced files.
+    fn begin_log(self: &Arc<Self>, start: WalStart) -> Result<()> {
+        if self.config.wal_enabled {
+            let epoch = self.ctx.keyring.read().current_epoch();
+            let id = self.catalog.new_segment_id();
+            let prepared = prepare_segment(&self.ctx, &log::options(&self.config), id, epoch)?;
+            let info = prepared.info().clone();
+            self.change_manifest(|manifest| manifest.wal.push(info))?;
+            let supply = Box::new(log::Supply::new(Arc::downgrade(self)));
+            self.commits.set_log(WalWriter::start(Arc::clone(&self.ctx), prepared, start, supply)?);
+        } else {
+            self.change_manifest(|_| {})?;
+        }
+        self.begin_layer();
+        if let Err(error) = reserve::restore(&self.ctx) {
+            tracing::warn!(%error, "no room could be set aside for a full disk");
+        }
+        Ok(())
+    }
+
+    /// A first memtable that knows whether it is logged.
+    fn begin_layer(&self) {
+        let active = Layer::new(self.hash_seed, self.commits.has_log());
+        self.versions.change(|version| Version {
+            active,
+            frozen: version.frozen.clone(),
+            tree: Arc::clone(&version.tree),
+        });
+    }
+
+    /// A commit that was replayed is visible.
+    pub(super) fn replayed(&self, sequence: SequenceNumber) {
+        self.versions.publish(sequence);
+        self.commits.set_last(sequence);
+    }
+
+    /// Removes the files that a crash left: segments that are not in the manifest, and half-written ones. What is not
+    /// ours by its name stays.
+    fn remove_orphans(&self) {
+        let entries = match directory::list(&*self.ctx.vfs, &self.ctx.directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "could not look for files that a crash left");
+                return;
+            }
+        };
+        for entry in entries {
+            let is_orphan = match entry.role {
+                FileRole::Segment { id, .. } => self.catalog.read(|manifest| {
+                    let is_known = manifest.segments.iter().any(|info| info.id == id);
+                    !is_known && !manifest.wal.iter().any(|info| info.id == id)
+                }),
+                FileRole::Temporary => true,
+                _ => false,
+            };
+            if is_orphan {
+                let path = self.ctx.directory.join(&entry.name);
+                match self.ctx.vfs.remove_file(&path) {
+                    Ok(()) => tracing::info!(file = %path.display(), "removed a file that a crash left"),
+                    Err(error) => {
+                        tracing::warn!(file = %path.display(), %error, "could not remove an orphan")
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn require_directory(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let metadata = vfs.metadata(path).map_err(|error| StorageError::io("open", path, error))?;
+    if metadata.is_dir {
+        return Ok(());
+    }
+    let not_a_directory = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+    Err(StorageError::io("open", path, not_a_directory).into())
+}
+
+/// Makes the directory, or takes an empty one. Says whether it is new.
+fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
+    match vfs.create_dir(path) {
+        Ok(()) => {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            vfs.sync_dir(parent).map_err(|error| StorageError::io("sync", parent, error))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            require_directory(vfs, path)?;
+            let entries = directory::list(vfs, path)?;
+            match entries.iter().find(|entry| entry.role != FileRole::Lock) {
+                None => Ok(false),
+                Some(_) => Err(Error::AlreadyExists { what: path.display().to_string() }),
+            }
+        }
+        Err(error) => Err(StorageError::io("create", path, error).into()),
+    }
+}
+
+/// Removes what a failed creation left. Only called for a directory that was empty.
+fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
+    let ours = |role: &FileRole| *role != FileRole::Foreign;
+    for entry in directory::list(vfs, path).unwrap_or_default().into_iter().filter(|entry| ours(&entry.role))
+    {
+        let _ = vfs.remove_file(&path.join(entry.name));
+    }
+    if is_new {
+        let _ = vfs.remove_dir(path);
+    }
+}
+
+fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
+    let path = directory.join(LOCK_FILE);
+    for _ in 0..LOCK_ATTEMPTS {
+        match vfs.lock(&path) {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(StorageError::io("lock", &path, error).into()),
+        }
+    }
+    Err(Error::Locked { path })
+}
+
+/// The lock, unless there is no lock file or it cannot be opened: then nobody can have it open for writing either.
+fn lock_if_there(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn FileLock>>> {
+    if vfs.metadata(&directory.join(LOCK_FILE)).is_err() {
+        return Ok(None);
+    }
+    match lock(vfs, directory) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Error::Io { source, .. }) if is_read_only(source.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_read_only(kind: std::io::ErrorKind) -> bool {
+    matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn create_keyring(
+    path: &Path,
+    config: &LightningDbConfig,
+    environment: &Environment,
+) -> Result<(Keyring, KeyringStore)> {
+    let provider = config.encryption_key.resolve()?;
+    let entropy: &dyn Entropy = &*environment.entropy;
+    let database = DatabaseId::random(entropy)?;
+    let keyring = Keyring::create(provider.as_deref(), database, entropy, environment.clock.now_micros())?;
+    let mut store = KeyringStore::new(Arc::clone(&environment.vfs), path);
+    store.commit(&keyring, entropy)?;
+    Ok((keyring, store))
+}
+
+fn open_keyring(
+    path: &Path,
+    config: &LightningDbConfig,
+    environment: &Environment,
+) -> Result<(Keyring, KeyringStore)> {
+    let provider = config.encryption_key.resolve()?;
+    let store = KeyringStore::new(Arc::clone(&environment.vfs), path);
+    let loaded = store.load(provider.as_deref()).map_err(|error| match error {
+        StorageError::Crypto(error) => Error::from_crypto(error, path),
+        StorageError::NotFound { .. } => {
+            Error::NotFound { what: format!("a database in {}", path.display()) }
+        }
+        error => error.into(),
+    })?;
+    warn_of_twin(loaded.twin_problem);
+    Ok((loaded.value, store))
+}
+
+fn warn_of_twin(problem: Option<StorageError>) {
+    if let Some(error) = problem {
+        tracing::warn!(%error, "one of two copies is unusable; the other was taken");
+    }
+}
+
+fn first_manifest(
+    config: &LightningDbConfig,
+    environment: &Environment,
+    keyring: &Keyring,
+) -> Result<Manifest> {
+    let mut incarnation = [0; 16];
+    environment.entropy.fill(&mut incarnation)?;
+    Ok(Manifest {
+        features: Features::default(),
+        generation: Generation(0),
+        database: keyring.database_id(),
+        incarnation: Incarnation(incarnation),
+        ancestry: Vec::new(),
+        created_micros: environment.clock.now_micros(),
+        next_segment: SegmentId(1),
+        next_run: 1,
+        flushed_sequence: SequenceNumber(0),
+        flushed_time_micros: 0,
+        log_end: None,
+        keyspaces: vec![Keyspace::empty_default()],
+        segments: Vec::new(),
+        wal: Vec::new(),
+        checkpoints: Vec::new(),
+        restore_points: Vec::new(),
+        repositories: Vec::new(),
+        retained_runs: Vec::new(),
+        gaps: Vec::new(),
+        page_size: u32::try_from(config.page_size).unwrap_or(u32::MAX),
+    })
+}
+
+fn seal_context(
+    path: &Path,
+    config: &LightningDbConfig,
+    environment: &Environment,
+    keyring: Keyring,
+    incarnation: Incarnation,
+) -> Arc<SealContext> {
+    let suite: Arc<dyn AeadSuite> = match keyring.suite_id() {
+        SuiteId::Aes256Gcm if !config.use_simd => Arc::new(PortableAesGcm),
+        _ => Arc::clone(keyring.suite()),
+    };
+    Arc::new(SealContext {
+        vfs: Arc::clone(&environment.vfs),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
+        suite,
+        database: keyring.database_id(),
+        keyring: Arc::new(RwLock::new(keyring)),
+        incarnation,
+        directory: path.to_path_buf(),
+        salts: SaltCount::default(),
+    })
+}
+
+fn compression(config: &LightningDbConfig) -> Result<CompressionSettings> {
+    CompressionSettings::new(config.compression_enabled, config.compression_type, config.compression_level)
+        .map_err(|error| Error::config("compression_type", error.to_string()))
+}
+
+fn open_tree(ctx: &SealContext, manifest: &Manifest, maps: &Arc<MapBudget>) -> Result<TreeState> {
+    let mut segments = SegmentTable::default();
+    for info in &manifest.segments {
+        segments.insert(OpenSegment::open(ctx, info, maps)?);
+    }
+    let keyspace = &manifest.keyspaces[0];
+    let mut runs = Vec::with_capacity(keyspace.runs.len());
+    for info in keyspace.runs.iter().rev() {
+        let filter = read_filter(&segments, info)?;
+        runs.push(Arc::new(Run { info: info.clone(), filter }));
+    }
+    Ok(TreeState { base: keyspace.base, runs, segments, flushed: manifest.flushed_sequence })
+}
+
+/// A segment number above those of all files: those that a crash left keep their names until they are removed.
+fn first_free_segment(ctx: &SealContext) -> Result<SegmentId> {
+    let entries = directory::list(&*ctx.vfs, &ctx.directory)?;
+    let newest = entries.iter().filter_map(|entry| match entry.role {
+        FileRole::Segment { id, .. } => Some(id),
+        _ => None,
+    });
+    Ok(newest.max().map_or(SegmentId(1), SegmentId::next))
+}

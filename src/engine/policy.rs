@@ -1,0 +1,106 @@
+//! What to merge next.
+//!
+//! Lazy leveling: runs of one size tier are merged into one of the next, and all of them into the base once they are
+//! large enough beside it that rewriting the base pays. A merge takes neighbours in age only, so that a deletion never
+//! outlives what it deletes, and a merge into the base takes the oldest runs, all of them.
+
+use std::collections::HashSet;
+
+use lightning_db_storage::SegmentId;
+use lightning_db_storage::manifest::{Manifest, RunInfo};
+use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
+
+/// So many runs of one tier become one of the next.
+const FAN_IN: usize = 4;
+/// More runs than this are merged into the base, however small they are.
+const MAX_RUNS: usize = 12;
+/// The runs are merged into the base when they hold this share of its bytes, one in so many.
+const BASE_SHARE: u64 = 4;
+/// A segment whose live share is below this many percent is emptied by the next merge into the base.
+const VICTIM_LIVE_PERCENT: u64 = 50;
+/// The cleaner starts when less than this many percent of the bytes of base and value segments are live.
+const CLEAN_LIVE_PERCENT: u64 = 75;
+/// `compact` empties segments below this many percent.
+const COMPACT_LIVE_PERCENT: u64 = 95;
+
+/// A merge to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// These runs, neighbours in age, become one.
+    Runs(Vec<u64>),
+    /// These runs, the oldest, go into the base, and these segments are emptied.
+    Base { runs: Vec<u64>, victims: HashSet<SegmentId> },
+}
+
+/// Chooses a merge that no other one under way is in the way of. Merges of young runs come first: they are short, and
+/// reads wait for them most.
+pub(super) fn choose(manifest: &Manifest, busy: &HashSet<u64>, base_is_busy: bool) -> Option<Work> {
+    let keyspace = manifest.keyspaces.first()?;
+    let runs = &keyspace.runs;
+    let run_bytes: u64 = runs.iter().map(|run| run.tree.stored_bytes).sum();
+    let due =
+        runs.len() > MAX_RUNS || !runs.is_empty() && run_bytes >= keyspace.base.stored_bytes / BASE_SHARE;
+    if let Some(work) = same_tier(runs, busy) {
+        let whole = matches!(&work, Work::Runs(ids) if ids.len() == runs.len());
+        if !(whole && due && !base_is_busy) {
+            return Some(work);
+        }
+    }
+    // While the base is small it pays to wait for more than one flush.
+    let due = due && (runs.len() >= FAN_IN || runs.iter().any(|run| run.tier > 0));
+    if base_is_busy || !busy.is_empty() || !(due || is_dirty(manifest)) {
+        return None;
+    }
+    // All runs, for the cleaner too: what they have in a segment that is to be emptied must move as well.
+    let runs = runs.iter().map(|run| run.id).collect();
+    Some(Work::Base { runs, victims: victims(manifest, VICTIM_LIVE_PERCENT) })
+}
+
+/// Everything into the base, and all dead space emptied.
+pub(super) fn compact_all(manifest: &Manifest) -> Work {
+    let runs = manifest.keyspaces.iter().take(1).flat_map(|keyspace| &keyspace.runs);
+    Work::Base { runs: runs.map(|run| run.id).collect(), victims: victims(manifest, COMPACT_LIVE_PERCENT) }
+}
+
+/// Bytes of runs that wait for a merge into the base.
+pub(crate) fn pending_bytes(manifest: &Manifest) -> u64 {
+    manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs).map(|run| run.tree.stored_bytes).sum()
+}
+
+/// The youngest neighbours of one tier, if there are enough.
+fn same_tier(runs: &[RunInfo], busy: &HashSet<u64>) -> Option<Work> {
+    let mut end = runs.len();
+    while end > 0 {
+        let tier = runs[end - 1].tier;
+        let start = runs[..end].iter().rposition(|run| run.tier != tier).map_or(0, |before| before + 1);
+        let group = &runs[start..end];
+        if group.len() >= FAN_IN && group.iter().all(|run| !busy.contains(&run.id)) {
+            return Some(Work::Runs(group.iter().map(|run| run.id).collect()));
+        }
+        end = start;
+    }
+    None
+}
+
+/// Whether too much of the base's and the values' files is dead.
+fn is_dirty(manifest: &Manifest) -> bool {
+    let (live, stored) = cleanable(manifest).fold((0u64, 0u64), |(live, stored), info| {
+        (live.saturating_add(info.live_bytes), stored.saturating_add(info.stored_bytes))
+    });
+    live.saturating_mul(100) < stored.saturating_mul(CLEAN_LIVE_PERCENT)
+        && !victims(manifest, VICTIM_LIVE_PERCENT).is_empty()
+}
+
+fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
+    let is_victim =
+        |info: &&SegmentInfo| info.live_bytes.saturating_mul(100) < info.stored_bytes.saturating_mul(percent);
+    cleanable(manifest).filter(is_victim).map(|info| info.id).collect()
+}
+
+/// Segments that a merge into the base can empty: those that no checkpoint or retained run holds in place.
+fn cleanable(manifest: &Manifest) -> impl Iterator<Item = &SegmentInfo> {
+    let mut held: HashSet<SegmentId> =
+        manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).copied().collect();
+    held.extend(manifest.retained_runs.iter().flat_map(|run| &run.value_segments).copied());
+    manifest.segments.iter().filter(move |info| info.kind != SegmentKind::Run && !held.contains(&info.id))
+}

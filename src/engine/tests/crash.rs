@@ -1,0 +1,177 @@
+//! Power cuts and killed processes at every moment: an open gives what some prefix of the commits made, with every
+//! commit that was promised.
+
+use std::sync::Arc;
+
+use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep};
+
+use super::support::{Model, PATH, Random, World, assert_holds, small};
+use crate::config::{LightningDbConfig, WalSyncMode};
+use crate::database::Database;
+
+/// The states after each commit, the first one empty.
+struct History {
+    states: Vec<Model>,
+    /// How many commits were acknowledged.
+    acknowledged: usize,
+}
+
+impl History {
+    fn new() -> Self {
+        Self { states: vec![Model::new()], acknowledged: 0 }
+    }
+
+    /// Commits until one fails; that one may or may not have happened.
+    fn work(&mut self, db: &Database, random: &mut Random, commits: usize) {
+        for _ in 0..commits {
+            let mut next = self.states[self.acknowledged].clone();
+            let items: Vec<_> = (0..=random.below(3)).map(|_| (random.key(40), random.value(400))).collect();
+            let done = if random.below(5) == 0 {
+                let keys: Vec<_> = items.into_iter().map(|(key, _)| key).collect();
+                keys.iter().for_each(|key| {
+                    next.remove(key);
+                });
+                db.delete_batch(&keys).is_ok()
+            } else {
+                next.extend(items.iter().cloned());
+                db.put_batch(&items).is_ok()
+            };
+            self.states.truncate(self.acknowledged + 1);
+            self.states.push(next);
+            if !done {
+                return;
+            }
+            self.acknowledged += 1;
+            if random.below(60) == 0 && db.checkpoint().is_err() {
+                return;
+            }
+            if random.below(90) == 0 && db.compact().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Finds the state that the database has, which must not be older than `promised`, and goes on from it.
+    fn settle(&mut self, db: &Database, promised: usize, what: &str) {
+        let at = db.last_sequence().0 as usize;
+        assert!(at >= promised, "{what}: {promised} commits were promised, {at} are there");
+        assert!(at < self.states.len(), "{what}: commit {at} never happened");
+        assert_holds(db, &self.states[at]);
+        self.states.truncate(at + 1);
+        self.acknowledged = at;
+    }
+}
+
+fn config(seed: u64) -> LightningDbConfig {
+    LightningDbConfig {
+        wal_sync_mode: if seed.is_multiple_of(2) { WalSyncMode::Sync } else { WalSyncMode::Async },
+        improved_wal: !seed.is_multiple_of(3),
+        background_compaction: seed.is_multiple_of(5),
+        ..small()
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_call_leaves_a_prefix_with_all_that_was_synced() {
+    for seed in 0..60 {
+        let world = World::new(seed);
+        let config = config(seed);
+        let mut random = Random(seed * 77 + 1);
+        let mut history = History::new();
+        world.create(&config).close().expect("close");
+        let mut promised = 0;
+        for round in 0..4 {
+            let plan = FaultPlan::new();
+            plan.crash_at(random.below(900));
+            let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+            if let Ok(db) = Database::open_in(world.environment_on(faulty), PATH, config.clone()) {
+                history.settle(&db, promised, &format!("seed {seed} round {round} before"));
+                // What an open found is in synced files.
+                promised = history.acknowledged;
+                history.work(&db, &mut random, 300);
+                if config.wal_sync_mode == WalSyncMode::Sync {
+                    promised = history.acknowledged;
+                }
+                drop(db);
+            }
+            let keep = [Keep::Nothing, Keep::Everything, Keep::Random][random.below(3) as usize];
+            world.disk.crash(&mut || random.next(), keep);
+            let db = world.open(&config).unwrap_or_else(|error| panic!("seed {seed} round {round}: {error}"));
+            history.settle(&db, promised, &format!("seed {seed} round {round} after"));
+            promised = history.acknowledged;
+            db.close().expect("close");
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_loses_no_acknowledged_commit() {
+    for seed in 0..60 {
+        let world = World::new(seed);
+        let config = config(seed);
+        let mut random = Random(seed * 31 + 7);
+        let mut history = History::new();
+        world.create(&config).close().expect("close");
+        for round in 0..4 {
+            let plan = FaultPlan::new();
+            plan.crash_at(random.below(900));
+            let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+            if let Ok(db) = Database::open_in(world.environment_on(faulty), PATH, config.clone()) {
+                let promised = history.acknowledged;
+                history.settle(&db, promised, &format!("seed {seed} round {round} before"));
+                history.work(&db, &mut random, 300);
+                drop(db);
+            }
+            world.disk.kill_process();
+            let db = world.open(&config).unwrap_or_else(|error| panic!("seed {seed} round {round}: {error}"));
+            let promised = history.acknowledged;
+            history.settle(&db, promised, &format!("seed {seed} round {round} after"));
+            db.close().expect("close");
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_creation_leaves_nothing_that_opens_wrong() {
+    for at in 0..60 {
+        let world = World::new(at);
+        let plan = FaultPlan::new();
+        plan.crash_at(at);
+        let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+        let created = Database::create_in(world.environment_on(faulty), PATH, small());
+        let is_created = created.is_ok();
+        drop(created);
+        let mut random = Random(at);
+        world.disk.crash(&mut || random.next(), Keep::Random);
+        match world.open(&small()) {
+            Ok(db) => assert_eq!(db.last_sequence().0, 0),
+            Err(error) => assert!(!is_created, "call {at}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn without_a_log_a_crash_goes_back_to_the_last_checkpoint() {
+    let world = World::new(1);
+    let config = LightningDbConfig { wal_enabled: false, ..small() };
+    let db = world.create(&config);
+    db.put(b"kept", b"1").expect("put");
+    db.checkpoint().expect("checkpoint");
+    db.put(b"lost", b"2").expect("put");
+    world.kill(db);
+    let db = world.open(&config).expect("open");
+    assert!(db.get(b"kept").expect("get").is_some());
+    assert!(db.get(b"lost").expect("get").is_none());
+    db.put(b"more", b"3").expect("put");
+    db.close().expect("close");
+    drop(db);
+    // With a log again: numbers go on, and the interval without log is on record.
+    let db = world.open(&small()).expect("open");
+    db.put(b"logged", b"4").expect("put");
+    let gaps = db.engine.catalog.read(|manifest| manifest.gaps.clone());
+    assert_eq!(gaps.iter().map(|gap| (gap.after.0, gap.through.0)).collect::<Vec<_>>(), [(0, 2)]);
+    world.kill(db);
+    let db = world.open(&config).expect("open");
+    assert!(db.get(b"logged").expect("get").is_some());
+    assert_eq!(db.last_sequence().0, 3);
+}

@@ -1,0 +1,86 @@
+//! Disks that fill up or fail.
+
+use std::sync::Arc;
+
+use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs};
+
+use super::support::{Model, PATH, Random, World, assert_holds, small};
+use crate::config::{LightningDbConfig, WalSyncMode};
+use crate::database::Database;
+use crate::error::Error;
+
+#[test]
+fn a_full_disk_loses_nothing_and_can_be_cleared() {
+    for seed in 0..8u64 {
+        let world = World::new(seed);
+        let db = world.create(&small());
+        let mut random = Random(seed);
+        let mut model = Model::new();
+        world.disk.set_capacity(Some(4 << 20));
+        let mut full = false;
+        for index in 0..20_000u32 {
+            let key = index.to_be_bytes().to_vec();
+            let value: Vec<u8> = (0..900).map(|_| random.next() as u8).collect();
+            match db.put(&key, &value) {
+                Ok(()) => {
+                    model.insert(key, value);
+                }
+                Err(Error::DiskFull { .. }) => {
+                    full = true;
+                    break;
+                }
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        assert!(full, "the disk is small");
+        assert_holds(&db, &model);
+        let keys: Vec<_> = model.keys().cloned().collect();
+        world.disk.set_capacity(Some(8 << 20));
+        for key in &keys[..keys.len() / 2] {
+            db.delete(key).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            model.remove(key);
+        }
+        db.compact().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_holds(&db, &model);
+        db.close().expect("close");
+        drop(db);
+        assert_holds(&world.open(&small()).expect("open"), &model);
+    }
+}
+
+#[test]
+fn a_failed_sync_of_the_log_ends_writing_and_reads_go_on() {
+    let world = World::new(1);
+    let config = LightningDbConfig { wal_sync_mode: WalSyncMode::Sync, ..small() };
+    world.create(&config).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, config.clone()).expect("open");
+    db.put(b"a", b"1").expect("put");
+    plan.add(
+        Fault::new(Calls::Only(CallKind::SyncData), Effect::LoseWrites(std::io::ErrorKind::Other)).on(".wal"),
+    );
+    assert!(db.put(b"b", b"2").is_err());
+    assert!(matches!(db.put(b"c", b"3"), Err(Error::Poisoned { .. })));
+    assert_eq!(db.get(b"a").expect("get").as_deref(), Some(&b"1"[..]));
+    assert_eq!(db.get(b"b").expect("get"), None);
+    drop(db);
+    let db = world.open(&config).expect("open");
+    assert_eq!(db.get(b"a").expect("get").as_deref(), Some(&b"1"[..]));
+    db.put(b"d", b"4").expect("writing goes on after opening again");
+}
+
+#[test]
+fn a_flush_that_fails_once_is_done_again() {
+    let world = World::new(2);
+    world.create(&small()).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    db.put(b"k", b"v").expect("put");
+    plan.add(Fault::new(Calls::Only(CallKind::Create), Effect::Fail(std::io::ErrorKind::Other)).on(".run"));
+    assert!(db.checkpoint().is_err());
+    assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+    db.checkpoint().expect("the second attempt");
+    assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+}

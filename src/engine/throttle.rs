@@ -1,0 +1,70 @@
+//! Slowing writers down before they have to stop.
+//!
+//! Commits outrun flushes, or flushes outrun merges, only for so long: memory and the number of runs are bounded. A
+//! writer is delayed a little when half of the room is taken, more when nearly all is, and waits when there is none.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::flush::MAX_FROZEN;
+use crate::error::Result;
+
+/// From this many runs on, writers are slowed.
+const SLOW_RUNS: usize = 20;
+/// From this many on, they wait for merges.
+const STOP_RUNS: usize = 40;
+/// How long a waiting writer sleeps before it looks again, if nobody wakes it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+impl Engine {
+    /// Returns when there is room for a commit.
+    ///
+    /// # Errors
+    /// Why there will be none: the flush that must make it fails.
+    pub(super) fn throttle(&self) -> Result<()> {
+        loop {
+            match self.versions.with_view(|version, _| self.pressure(version)) {
+                Pressure::None => return Ok(()),
+                Pressure::Slow(delay) => {
+                    std::thread::sleep(delay);
+                    return Ok(());
+                }
+                Pressure::Stop => {
+                    if let Some(error) = self.health.flush_error() {
+                        return Err(error);
+                    }
+                    self.health.check()?;
+                    self.signals.wake_flush();
+                    self.signals.wait_for_room(LOOK_AGAIN);
+                }
+            }
+        }
+    }
+
+    fn pressure(&self, version: &super::Version) -> Pressure {
+        let limit = self.config.write_buffer_size;
+        let active = version.active.memtable.memory_bytes();
+        if version.frozen.len() >= MAX_FROZEN {
+            if active >= limit {
+                return Pressure::Stop;
+            }
+            if active > limit / 2 {
+                // From nothing to a millisecond over the second half of the last buffer.
+                let share = (active - limit / 2) * 1000 / (limit / 2 + 1);
+                return Pressure::Slow(Duration::from_micros(share as u64));
+            }
+        }
+        let runs = version.tree.runs.len();
+        match runs {
+            _ if !self.config.background_compaction || runs < SLOW_RUNS => Pressure::None,
+            STOP_RUNS.. if self.health.merge_error().is_none() => Pressure::Stop,
+            _ => Pressure::Slow(Duration::from_micros(100 * (runs - SLOW_RUNS + 1) as u64)),
+        }
+    }
+}
+
+enum Pressure {
+    None,
+    Slow(Duration),
+    Stop,
+}
