@@ -127,7 +127,7 @@ impl Engine {
                 }
                 state.flush_due = false;
             }
-            if let Err(error) = self.flush_frozen() {
+            if let Err(error) = self.flush_frozen(false) {
                 tracing::error!(%error, "a flush failed and will be tried again");
                 if self.health.is_poisoned() || self.rest(AFTER_FAILURE) {
                     return;

@@ -15,7 +15,7 @@ use lightning_db_storage::{SequenceNumber, StorageError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::Engine;
+use super::{Engine, reserve};
 use super::recent::CommitView;
 use super::values::{LARGE_VALUE_LEN, ValueLog};
 use super::version::Layer;
@@ -135,7 +135,7 @@ impl Engine {
         if ops.is_empty() && validate.is_none() {
             return Ok(self.versions.published());
         }
-        self.throttle()?;
+        self.throttle(ops.iter().all(|op| op.value.is_none()))?;
         let is_large = ops.iter().any(|op| op.value.is_some_and(|value| value.len() >= LARGE_VALUE_LEN));
         let writer = if is_large { Some(self.commits.writer.lock()) } else { self.commits.writer.try_lock() };
         if let Some(mut writer) = writer {
@@ -315,10 +315,12 @@ impl Engine {
                 ops,
             });
         }
+        let only_deletes = members.iter().flat_map(|member| &member.ops).all(|op| op.value.is_none());
         let mut done = 0;
         while done < entries.len() {
             match log.append(&mut entries[done..]) {
                 Ok(appended) => done += appended.entries,
+                Err(StorageError::DiskFull { .. }) if only_deletes && reserve::release(&self.ctx) => {}
                 Err(error) => return (done, Some(self.write_failed(error))),
             }
         }

@@ -56,28 +56,23 @@ impl Engine {
     /// Those of writing files.
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.freeze_active();
-        self.flush_frozen()
+        self.flush_frozen(true)
     }
 
-    /// Flushes what is frozen, oldest first.
-    pub(super) fn flush_frozen(&self) -> Result<()> {
+    /// Flushes what is frozen, oldest first; on a full disk, if allowed, with the room that was set aside.
+    pub(super) fn flush_frozen(&self, may_use_reserve: bool) -> Result<()> {
         let _one_at_a_time = self.flushing.lock();
         while let Some(layer) = self.versions.current().frozen.last().cloned() {
             self.check_not_poisoned()?;
-            let outcome = self.flush_with_reserve(&layer);
+            let outcome = match self.flush(&layer) {
+                Err(Error::DiskFull { .. }) if may_use_reserve && reserve::release(&self.ctx) => self.flush(&layer),
+                outcome => outcome,
+            };
             self.health.set_flush(&outcome);
             self.signals.flushed();
             outcome?;
         }
         Ok(())
-    }
-
-    /// Flushes a memtable; on a full disk once more with the room that was set aside for that.
-    fn flush_with_reserve(&self, layer: &Arc<Layer>) -> Result<()> {
-        match self.flush(layer) {
-            Err(Error::DiskFull { .. }) if reserve::release(&self.ctx) => self.flush(layer),
-            outcome => outcome,
-        }
     }
 
     fn flush(&self, layer: &Arc<Layer>) -> Result<()> {

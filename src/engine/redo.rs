@@ -27,6 +27,8 @@ impl Engine {
         let outcome = self.scan_log()?;
         report(&outcome);
         let settled = outcome.settle(&self.ctx)?;
+        // Opened now: a segment that holds no commit that is needed leaves the manifest, and its file goes, just below.
+        let mut log = outcome.replay(&self.ctx)?;
         let points = self.restore_points(&outcome);
         if settled.segments.iter().any(|info| info.accepted_through.is_some()) || !settled.unused.is_empty() {
             self.change_manifest(|manifest| {
@@ -41,7 +43,7 @@ impl Engine {
             super::log::remove_log_files(&self.ctx, &settled.unused);
         }
         let mut redo = Redo { engine: self, ops: Vec::new(), writes_files: true };
-        replay(&mut outcome.replay(&self.ctx)?, self.flushed(), &mut redo)?;
+        replay(&mut log, self.flushed(), &mut redo)?;
         self.flush_all()?;
         Ok(settled.start)
     }

@@ -17,11 +17,11 @@ const STOP_RUNS: usize = 40;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Engine {
-    /// Returns when there is room for a commit.
+    /// Returns when there is room for a commit. One that only deletes may use the room set aside for a full disk.
     ///
     /// # Errors
     /// Why there will be none: the flush that must make it fails.
-    pub(super) fn throttle(&self) -> Result<()> {
+    pub(super) fn throttle(&self, only_deletes: bool) -> Result<()> {
         loop {
             match self.versions.with_view(|version, _| self.pressure(version)) {
                 Pressure::None => return Ok(()),
@@ -30,12 +30,14 @@ impl Engine {
                     return Ok(());
                 }
                 Pressure::Stop => {
-                    if let Some(error) = self.health.flush_error() {
-                        return Err(error);
-                    }
                     self.health.check()?;
-                    self.signals.wake_flush();
-                    self.signals.wait_for_room(LOOK_AGAIN);
+                    if self.health.flush_error().is_some() {
+                        // The newest attempt failed: this one says whether it still does.
+                        self.flush_frozen(only_deletes)?;
+                    } else {
+                        self.signals.wake_flush();
+                        self.signals.wait_for_room(LOOK_AGAIN);
+                    }
                 }
             }
         }
