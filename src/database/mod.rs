@@ -1,6 +1,6 @@
 //! The public face of a database. It checks and delegates; the work is done in the folders beside.
 
-pub(crate) mod get;
+mod read;
 
 use std::fmt;
 use std::path::Path;
@@ -196,8 +196,8 @@ impl Database {
         self.engine.create_restore_point(name).map(|point| point.sequence)
     }
 
-    /// Writes out everything and closes the database. Snapshots taken before stay readable. Called again, it does
-    /// nothing.
+    /// Writes out everything and closes the database. Snapshots and iterators return `Closed` from then on. Called
+    /// again, it does nothing.
     ///
     /// # Errors
     /// The first error of writing files. Commits are in the log then, and the next open finds them.

@@ -15,6 +15,7 @@ impl Engine {
         let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
         self.health.close();
         self.signals.stop();
+        self.reader.close();
         self.lock.lock().take();
         outcome
     }

@@ -49,6 +49,7 @@ use parking_lot::Mutex;
 use crate::cache::Caches;
 use crate::config::LightningDbConfig;
 use crate::observe::Metrics;
+use crate::read::Reader;
 use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::{Op, Validate};
@@ -67,6 +68,7 @@ pub(crate) struct Engine {
     pub(crate) recent: Arc<RecentWrites>,
     pub(crate) health: Health,
     pub(crate) caches: Arc<Caches>,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) metrics: Metrics,
     pub(crate) hasher: ContentHasher,
     pub(crate) keyring_store: Mutex<KeyringStore>,

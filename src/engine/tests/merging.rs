@@ -118,7 +118,7 @@ fn a_reader_keeps_what_it_sees_while_files_are_merged_away() {
     }
     db.compact().expect("compact");
     for index in 0..500u32 {
-        let old = crate::database::get::get_at(&view.version, &index.to_be_bytes(), view.sequence);
+        let old = db.engine.reader.get_at(&view.version, view.sequence, &index.to_be_bytes());
         assert_eq!(old.expect("readable").as_deref(), Some(&b"old"[..]));
         assert_eq!(db.get(&index.to_be_bytes()).expect("get").as_deref(), Some(&b"new"[..]));
     }

@@ -37,9 +37,13 @@ pub fn get_many(
             let page = load(source, level, &ptr)?;
             if level > 0 {
                 let inner = inner_of(&page);
-                split(range, |index| inner.find(keys[index]), |child, keys| {
-                    below.push(Part { ptr: inner.child(child).ptr, keys });
-                });
+                split(
+                    range,
+                    |index| inner.find(keys[index]),
+                    |child, keys| {
+                        below.push(Part { ptr: inner.child(child).ptr, keys });
+                    },
+                );
                 continue;
             }
             for index in range {
@@ -106,7 +110,8 @@ mod tests {
     #[test]
     fn each_page_is_read_once_and_those_of_a_level_together() {
         let blocks = MemBlocks::default();
-        let model = (0u16..500).map(|number| (number.to_be_bytes().to_vec(), super::super::testing::put([7; 10])));
+        let model =
+            (0u16..500).map(|number| (number.to_be_bytes().to_vec(), super::super::testing::put([7; 10])));
         let model = model.collect();
         let tree = build_model(&model, &blocks, 1, 256);
         let keys: Vec<&[u8]> = model.keys().map(Vec::as_slice).collect();
