@@ -26,7 +26,12 @@ impl PageStore {
 
     /// The page at `ptr`; read from `blocks` when it is not in the cache.
     #[inline]
-    pub(super) fn page(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
+    pub(super) fn page(
+        &self,
+        blocks: &dyn BlockSource,
+        kind: BlockKind,
+        ptr: &BlockPtr,
+    ) -> Result<Arc<Page>> {
         match self.caches.pages.get(key_of(ptr)) {
             Some(page) => Ok(page),
             None => self.read(blocks, kind, ptr),
@@ -36,7 +41,9 @@ impl PageStore {
     /// Reads a page that nobody needs yet, unless it is here or on its way. Whoever needs it hears of a failure then.
     pub(super) fn read_ahead(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) {
         let key = key_of(ptr);
-        let Some(_flight) = self.in_flight.begin(key).filter(|_| !self.caches.pages.contains(key)) else { return };
+        let Some(_flight) = self.in_flight.begin(key).filter(|_| !self.caches.pages.contains(key)) else {
+            return;
+        };
         if let Ok(page) = read_page(blocks, kind, ptr) {
             self.caches.pages.insert_ahead(key, Arc::new(page));
         }
@@ -110,7 +117,8 @@ mod tests {
 
     fn store_with_tree() -> (Arc<TestStore>, TreeRef) {
         let store = TestStore::new();
-        let entries: Vec<_> = (0u32..2000).map(|number| (number.to_be_bytes().to_vec(), put([1; 20]))).collect();
+        let entries: Vec<_> =
+            (0u32..2000).map(|number| (number.to_be_bytes().to_vec(), put([1; 20]))).collect();
         let (tree, _) = store.tree(&entries, 1024);
         (store, tree)
     }

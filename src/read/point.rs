@@ -45,7 +45,12 @@ impl Reader {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub(crate) fn get_at(&self, version: &Version, at: SequenceNumber, key: &[u8]) -> Result<Option<PinnedValue>> {
+    pub(crate) fn get_at(
+        &self,
+        version: &Version,
+        at: SequenceNumber,
+        key: &[u8],
+    ) -> Result<Option<PinnedValue>> {
         self.check_open()?;
         check_key(key)?;
         match self.caches().hot_records.as_ref().and_then(|hot| hot.get(key)) {
@@ -56,7 +61,12 @@ impl Reader {
     }
 
     /// Looks for `key` in every source from the newest to the oldest; the first that has it decides.
-    pub(super) fn find(&self, version: &Version, at: SequenceNumber, key: &[u8]) -> Result<Option<PinnedValue>> {
+    pub(super) fn find(
+        &self,
+        version: &Version,
+        at: SequenceNumber,
+        key: &[u8],
+    ) -> Result<Option<PinnedValue>> {
         if let Some(value) = find_in_memory(version, at, key)? {
             return of_memory(version, value);
         }

@@ -28,7 +28,12 @@ impl Reader {
         let prefetcher =
             config.prefetch_enabled.then(|| Prefetcher::new(Arc::clone(&pages), config.prefetch_workers));
         let distance = if config.prefetch_enabled { config.prefetch_distance } else { 0 };
-        Arc::new(Self { pages, prefetcher, read_ahead: ReadAhead { distance }, closed: AtomicBool::new(false) })
+        Arc::new(Self {
+            pages,
+            prefetcher,
+            read_ahead: ReadAhead { distance },
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// The caches.

@@ -34,14 +34,17 @@ impl ScanView {
         self.check_open()?;
         let (version, at) = (&self.view.version, self.view.sequence);
         let mut sources: Vec<Source> = self.pending.iter().cloned().map(Source::pending).collect();
-        let visible = version.layers().filter(|layer| layer.memtable.first_sequence().is_some_and(|first| first <= at));
+        let visible =
+            version.layers().filter(|layer| layer.memtable.first_sequence().is_some_and(|first| first <= at));
         sources.extend(visible.map(|layer| Source::Memory(MemCursor::new(Arc::clone(&layer.memtable), at))));
         let blocks: Arc<dyn BlockSource> = Arc::clone(version) as _;
         let pages: Arc<dyn PageSource> = Arc::new(ViewPages { reader: Arc::clone(&self.reader), blocks });
         let runs = version.tree.runs.iter().map(|run| run.info.tree);
         let trees = runs.chain([version.tree.base]).filter(|tree| tree.root.is_some());
         sources.extend(
-            trees.map(|tree| Source::Tree(TreeCursor::new(Arc::clone(&pages), tree, self.reader.read_ahead()))),
+            trees.map(|tree| {
+                Source::Tree(TreeCursor::new(Arc::clone(&pages), tree, self.reader.read_ahead()))
+            }),
         );
         Ok(MergeCursor::new(sources, range))
     }
