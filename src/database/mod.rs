@@ -12,6 +12,7 @@ use crate::config::LightningDbConfig;
 use crate::engine::{Engine, Op};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::observe::Operation;
 
 /// An open database.
 ///
@@ -114,6 +115,7 @@ impl Database {
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
     /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let _timer = self.engine.metrics.start(Operation::Write);
         self.engine.commit(&[Op { key, value: Some(value) }], None).map(drop)
     }
 
@@ -122,6 +124,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<()> {
+        let _timer = self.engine.metrics.start(Operation::Delete);
         self.engine.commit(&[Op { key, value: None }], None).map(drop)
     }
 
@@ -131,6 +134,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_batch(&self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let _timer = self.engine.metrics.start_many(Operation::Write, items.len());
         let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op { key, value: Some(value) }).collect();
         self.engine.commit(&ops, None).map(drop)
     }
@@ -140,6 +144,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<()> {
+        let _timer = self.engine.metrics.start_many(Operation::Delete, keys.len());
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op { key, value: None }).collect();
         self.engine.commit(&ops, None).map(drop)
     }

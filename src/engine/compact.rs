@@ -122,8 +122,11 @@ impl Engine {
         let tree = Arc::clone(&self.versions.current().tree);
         match work {
             Work::Runs(runs) => self.merge_runs(&tree, runs),
+            Work::Base { runs, victims } if runs.is_empty() && victims.is_empty() => return Ok(()),
             Work::Base { runs, victims } => self.merge_base(&tree, runs, victims),
-        }
+        }?;
+        self.metrics.merges.add(1);
+        Ok(())
     }
 
     fn merge_runs(&self, tree: &TreeState, ids: &[u64]) -> Result<()> {
