@@ -17,7 +17,6 @@ use lightning_db_storage::manifest::{ArchivedThrough, Lineage, Manifest, Reposit
 use lightning_db_storage::segment::{SealContext, SegmentInfo};
 use lightning_db_storage::vfs::OpenHow;
 use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError};
-use parking_lot::Mutex;
 
 use crate::archive::{Archived, LogInput, LostLog, archive, check_history};
 use crate::candidate::{VersionKind, choose};
@@ -27,11 +26,8 @@ use crate::manifest::{
 };
 use crate::repository::Repository;
 use crate::store::{ObjectStore, Put};
-use crate::transfer::{Progress, copy};
+use crate::transfer::{Progress, copy, for_each_parallel};
 use crate::{BackupError, Result, layout};
-
-/// Segments that are copied at once.
-const PARALLEL_COPIES: usize = 2;
 
 /// The state of the database to be backed up. The caller keeps the files that the manifest names until the backup is
 /// done.
@@ -257,27 +253,13 @@ impl Run<'_> {
         let missing: Vec<&SegmentInfo> = version.segments.iter().filter(|info| lacks(info)).collect();
         let total: u64 = missing.iter().map(|info| info.length).sum();
         tracing::debug!(segments = missing.len(), bytes = total, present = present.len(), "copying segments");
-        let (queue, done) = (Mutex::new(missing.iter()), AtomicU64::new(0));
+        let done = AtomicU64::new(0);
         self.progress.advance("segments", 0, total);
-        let work = || -> Result<()> {
-            loop {
-                let next = queue.lock().next().copied();
-                let Some(info) = next else { return Ok(()) };
-                let copied = self.copy_segment(info, &|bytes| {
-                    let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                    self.progress.advance("segments", done, total);
-                });
-                // After a failure nobody begins another one.
-                copied.inspect_err(|_| queue.lock().by_ref().for_each(drop))?;
-            }
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..PARALLEL_COPIES.min(missing.len())).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            let joined = others
-                .into_iter()
-                .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            joined.fold(own, |first, other| first.and(other))
+        for_each_parallel(&missing, &|info| {
+            self.copy_segment(info, &|bytes| {
+                let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                self.progress.advance("segments", done, total);
+            })
         })?;
         Ok(total)
     }

@@ -1,6 +1,11 @@
 //! Copying bytes that have a known length and hash, and telling how far a long operation is.
 
+use parking_lot::Mutex;
+
 use crate::Result;
+
+/// Files that are copied at once.
+const PARALLEL_COPIES: usize = 2;
 
 const PIECE_LEN: usize = 1 << 20;
 
@@ -41,4 +46,27 @@ pub(crate) fn copy(len: u64, read: ReadAt<'_>, take: Take<'_>) -> Result<([u8; 3
         at += count as u64;
     }
     Ok((*hasher.finalize().as_bytes(), at))
+}
+
+/// Does `work` for each item, a few at once. After a failure nothing new is begun; the first error is returned.
+pub(crate) fn for_each_parallel<T: Sync>(
+    items: &[T],
+    work: &(dyn Fn(&T) -> Result<()> + Sync),
+) -> Result<()> {
+    let queue = Mutex::new(items.iter());
+    let drain = || -> Result<()> {
+        loop {
+            let next = queue.lock().next();
+            let Some(item) = next else { return Ok(()) };
+            work(item).inspect_err(|_| queue.lock().by_ref().for_each(drop))?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..PARALLEL_COPIES.min(items.len())).map(|_| scope.spawn(drain)).collect();
+        let own = drain();
+        let join = |other: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        others.into_iter().map(join).fold(own, Result::and)
+    })
 }

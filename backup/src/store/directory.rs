@@ -312,7 +312,7 @@ mod tests {
     use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep, MemVfs};
 
     use super::*;
-    use crate::read_object;
+    use crate::repository::read_object;
 
     fn store(vfs: &MemVfs) -> DirectoryStore {
         DirectoryStore::new(Arc::new(vfs.clone()), Path::new("/repo"))
