@@ -15,7 +15,7 @@ use lightning_db_storage::segment::{
 use lightning_db_storage::vfs::Vfs;
 use lightning_db_storage::{Result, SegmentId, StorageError};
 
-use super::{CheckReport, Depth, Phase, Watch, step};
+use super::{CheckReport, Depth, Phase, Use, Watch, step};
 
 /// Whether anything in the directory is of a database.
 ///
@@ -32,7 +32,12 @@ pub(super) fn require_database(vfs: &dyn Vfs, directory: &Path) -> Result<()> {
 }
 
 /// Looks for files that are not the database's, and at who may read those that are.
-pub(super) fn check_directory_entries(ctx: &SealContext, manifest: &Manifest, report: &mut CheckReport) {
+pub(super) fn check_directory_entries(
+    ctx: &SealContext,
+    manifest: &Manifest,
+    usage: Use,
+    report: &mut CheckReport,
+) {
     let entries = match directory::list(&*ctx.vfs, &ctx.directory) {
         Ok(entries) => entries,
         Err(error) => return report.error(error),
@@ -50,6 +55,7 @@ pub(super) fn check_directory_entries(ctx: &SealContext, manifest: &Manifest, re
                 report.warning(&path, None, "it is not a file of the database", advice);
                 continue;
             }
+            FileRole::Segment { .. } | FileRole::Temporary if usage == Use::Open => {}
             FileRole::Segment { kind, id } if !known.contains(&(kind, id)) => {
                 let what = "an orphan: nothing refers to this segment; an interrupted operation left it";
                 report.warning(&path, None, what, "open the database for writing: it is removed then");

@@ -38,6 +38,15 @@ pub enum Depth {
     Deep,
 }
 
+/// Whether somebody works with the database meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Nobody does: every file must have its place in the manifest.
+    Closed,
+    /// Somebody does: files come and go.
+    Open,
+}
+
 /// What a check is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -105,7 +114,7 @@ pub fn check_directory(place: &Place<'_>, depth: Depth, watch: Watch<'_>) -> Res
         directory: directory.to_path_buf(),
         salts: SaltCount::default(),
     };
-    check_database(&ctx, &manifest, depth, watch)
+    check_database(&ctx, &manifest, Use::Closed, depth, watch)
 }
 
 /// Checks the files that `manifest` describes. Of a database that is open, give the manifest with the end of each log
@@ -116,11 +125,12 @@ pub fn check_directory(place: &Place<'_>, depth: Depth, watch: Watch<'_>) -> Res
 pub fn check_database(
     ctx: &SealContext,
     manifest: &Manifest,
+    usage: Use,
     depth: Depth,
     watch: Watch<'_>,
 ) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    files::check_directory_entries(ctx, manifest, &mut report);
+    files::check_directory_entries(ctx, manifest, usage, &mut report);
     files::check_twins(ctx, &mut report);
     let segments = files::check_segments(ctx, manifest, depth, watch, &mut report)?;
     let hasher = ctx.keyring.read().content_hasher();

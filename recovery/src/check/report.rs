@@ -11,6 +11,7 @@ const RESTORE: &str = "restore the database from a backup";
 
 /// The outcome of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// What was read.
     pub covered: Covered,
@@ -24,6 +25,7 @@ pub struct CheckReport {
 
 /// What a check looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Covered {
     /// Names in the directory.
     pub files: u64,
@@ -64,6 +66,7 @@ pub enum Severity {
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -82,6 +85,19 @@ impl CheckReport {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.errors == 0
+    }
+
+    /// Takes out the findings that `is_void` holds of.
+    pub fn retract(&mut self, is_void: impl Fn(&Finding) -> bool) {
+        let (errors, warnings) = (&mut self.errors, &mut self.warnings);
+        self.findings.retain(|finding| {
+            let stays = !is_void(finding);
+            match finding.severity {
+                Severity::Error => *errors -= u64::from(!stays),
+                Severity::Warning => *warnings -= u64::from(!stays),
+            }
+            stays
+        });
     }
 
     /// Adds damage.

@@ -30,7 +30,7 @@ use lightning_db_storage::wal::{
 use lightning_db_storage::{Generation, Incarnation, Result, SegmentId, SequenceNumber};
 use parking_lot::{Mutex, RwLock};
 
-use crate::check::{CheckReport, Depth, Place, check_database, check_directory};
+use crate::check::{CheckReport, Depth, Place, Use, check_database, check_directory};
 
 const EPOCH: EpochId = EpochId(1);
 
@@ -219,7 +219,11 @@ impl Home {
     }
 
     pub(super) fn check(&self, depth: Depth) -> CheckReport {
-        check_database(&self.ctx, &self.manifest, depth, &|_| true).expect("not cancelled")
+        self.check_as(Use::Closed, depth).expect("not cancelled")
+    }
+
+    pub(super) fn check_as(&self, usage: Use, depth: Depth) -> Result<CheckReport> {
+        check_database(&self.ctx, &self.manifest, usage, depth, &|_| true)
     }
 
     /// As somebody does who has nothing but the directory and the key.
@@ -304,9 +308,11 @@ fn empty() -> Manifest {
     }
 }
 
+type Entry<'a> = (&'a Vec<u8>, &'a (EntryKind, Vec<u8>));
+
 struct Stream<'a> {
     rest: std::collections::btree_map::Iter<'a, Vec<u8>, (EntryKind, Vec<u8>)>,
-    current: Option<(&'a Vec<u8>, &'a (EntryKind, Vec<u8>))>,
+    current: Option<Entry<'a>>,
 }
 
 impl EntryStream for Stream<'_> {
