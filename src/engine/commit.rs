@@ -214,6 +214,10 @@ impl Engine {
         let has_own = own.is_some();
         let mut group: Vec<Member<'_>> =
             own.into_iter().chain(tickets.iter().map(Member::of_ticket)).collect();
+        if let Err(error) = self.health.check() {
+            // Closed or poisoned since the caller looked.
+            group.iter_mut().for_each(|member| member.outcome = Some(Err(error.clone())));
+        }
         let layer = self.accept(writer.last, &mut group);
         if let Err(error) = self.log_and_apply(writer, &layer, &mut group) {
             group.iter_mut().filter(|member| member.outcome.is_none()).for_each(|member| {
@@ -238,7 +242,7 @@ impl Engine {
         let track = group.len() > 1 && group.iter().any(|member| member.validate.is_some());
         let mut pending = BTreeMap::new();
         let mut sequence = last;
-        for member in group {
+        for member in group.iter_mut().filter(|member| member.outcome.is_none()) {
             let validated = member.validate.take().map_or(Ok(()), |validate| {
                 validate(&CommitView { version: &version, recent: &self.recent, pending: &pending })
             });

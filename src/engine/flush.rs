@@ -89,7 +89,6 @@ impl Engine {
         let run = Arc::new(Run { info: info.clone(), filter: run.filter });
         let segments = segments.into_iter().chain(values).collect();
         let change = Change { segments, run: Some(run), flushed: Some(Arc::clone(layer)) };
-        self.recent.keep(&layer.memtable, self.config.write_buffer_size);
         let is_logged = layer.is_logged;
         self.install(change, |manifest| add_run(manifest, info, is_logged))?;
         self.metrics.flushes.add(1);

@@ -80,6 +80,9 @@ impl Engine {
 
     /// Makes the version that a durable manifest describes the current one.
     fn publish(&self, manifest: &Manifest, change: &Change, opened: &[Arc<OpenSegment>]) {
+        if let Some(layer) = &change.flushed {
+            self.recent.keep(&layer.memtable, self.config.write_buffer_size);
+        }
         let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
         self.versions.change(|version| {
             let mut segments = version.tree.segments.clone();

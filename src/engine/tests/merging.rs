@@ -145,8 +145,8 @@ fn what_snapshots_hold_goes_to_temporary_files_when_it_is_too_much() {
     assert!(held <= 256 << 10, "{held} bytes are held");
     for (round, view) in &views {
         for index in 0..60u32 {
-            let value = crate::database::get::get_at(&view.version, &index.to_be_bytes(), view.sequence);
-            assert_eq!(value.expect("readable"), Some(vec![*round as u8; 1000]));
+            let value = db.engine.reader.get_at(&view.version, view.sequence, &index.to_be_bytes());
+            assert_eq!(value.expect("readable").as_deref(), Some(&[*round as u8; 1000][..]));
         }
     }
     let files = world.disk.files().len();
