@@ -50,7 +50,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of reading and writing files; nothing has changed then.
-    pub(super) fn merge_once(&self) -> Result<bool> {
+    pub(crate) fn merge_once(&self) -> Result<bool> {
         let Some(work) = self.claim() else { return Ok(false) };
         let outcome = self.merge_with_reserve(&work);
         self.release(&work);

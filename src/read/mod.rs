@@ -26,6 +26,8 @@ mod scan;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use batch::Show;
 pub use cursor::Cursor;
