@@ -4,9 +4,10 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
+use lightning_db_crypto::KeySource;
 use lightning_db_storage::vfs::Vfs;
 
-use super::options::OPTIONS;
+use super::options::{Entry, OPTIONS};
 use super::{LightningDbConfig, file};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -23,6 +24,18 @@ impl LightningDbConfig {
     pub fn from_environment() -> Result<Self> {
         let mut config = Self::default();
         apply(&mut config, &variable)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As [`from_environment`](Self::from_environment), with this key (or none) in place of what the variables say
+    /// about encryption, which are not read: for programs that find the key in their own way, such as by asking.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] naming the variable.
+    pub fn from_environment_with(key: KeySource) -> Result<Self> {
+        let mut config = Self { encryption_enabled: !key.is_none(), encryption_key: key, ..Self::default() };
+        apply_some(&mut config, &variable, |option| option.section != "encryption")?;
         config.validate()?;
         Ok(config)
     }
@@ -115,7 +128,15 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>> {
 }
 
 fn apply(config: &mut LightningDbConfig, lookup: &dyn Fn(&str) -> Result<Option<String>>) -> Result<()> {
-    for option in OPTIONS {
+    apply_some(config, lookup, |_| true)
+}
+
+fn apply_some(
+    config: &mut LightningDbConfig,
+    lookup: &dyn Fn(&str) -> Result<Option<String>>,
+    wanted: fn(&Entry) -> bool,
+) -> Result<()> {
+    for option in OPTIONS.iter().filter(|option| wanted(option)) {
         if let Some(text) = lookup(option.variable)? {
             option.kind.set_text(config, &text).map_err(|reason| Error::config(option.variable, reason))?;
         }
@@ -204,6 +225,18 @@ mod tests {
                 "{name}={text}: {result:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_was_found_elsewhere_stays() -> Result<()> {
+        let mut config = LightningDbConfig::default();
+        let other = |name: &str| Ok((name == "LIGHTNING_DB_KEY").then(|| "env:OTHER".to_owned()));
+        apply_some(&mut config, &other, |option| option.section != "encryption")?;
+        assert!(!config.encryption_enabled && config.encryption_key.is_none());
+        let config = LightningDbConfig::from_environment_with(KeySource::file("/k"))?;
+        assert!(config.encryption_enabled);
+        assert_eq!(format!("{:?}", config.encryption_key), "KeySource(file:/k)");
+        Ok(())
     }
 
     #[test]
