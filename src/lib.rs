@@ -16,9 +16,8 @@ pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMo
 pub use database::Database;
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
-pub use lightning_db_crypto::{Entropy, KeyProvider, KeySource};
+pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, SlotId, SlotInfo};
 pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::Vfs};
 pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,
 };
-pub use read::{Cursor, DatabaseIterator, PinnedValue, Snapshot};

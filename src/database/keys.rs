@@ -1,0 +1,196 @@
+//! Who can open a database, and the key that its data is sealed with.
+
+use lightning_db_crypto::{CryptoError, EpochId, KeyProvider, KeySource, Keyring, SlotId, SlotInfo};
+use parking_lot::RwLockUpgradableReadGuard;
+
+use super::Database;
+use crate::error::{Error, Result};
+
+impl Database {
+    /// The keys that open the database, by number; none if it is not encrypted.
+    #[must_use]
+    pub fn key_slots(&self) -> Vec<SlotInfo> {
+        self.engine.ctx.keyring.read().slots()
+    }
+
+    /// Lets another key open the database, under a label that no other key has. It is durable when this returns. The
+    /// data is not sealed anew: each key opens the same master key.
+    ///
+    /// # Errors
+    /// `NotEncrypted`; `AlreadyExists` for a label in use; `InvalidArgument` for one that is empty, longer than 128 bytes
+    /// or has control characters, and for a source that names no key; errors of the key source and of writing files;
+    /// `ReadOnly`, `Closed`. Nothing has changed then.
+    pub fn add_key(&self, key: KeySource, label: &str) -> Result<SlotId> {
+        self.require_writable()?;
+        let Some(provider) = key.resolve()? else {
+            let reason = "it names no key".to_owned();
+            return Err(Error::InvalidArgument { argument: "key", reason });
+        };
+        self.change_keyring(Some(&*provider), |keyring| {
+            let now = self.engine.ctx.clock.now_micros();
+            keyring.add_slot(&*provider, label, &*self.engine.ctx.entropy, now).map_err(label_refused)
+        })
+    }
+
+    /// Takes the key with this number away. Copies of the database and backups that were made before still open with
+    /// it: what it should no longer open, [`rotate_data_key`](Self::rotate_data_key) and new backups have to replace.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such slot; `LastKeySlot`; `NotEncrypted`; errors of writing files; `ReadOnly`, `Closed`.
+    /// Nothing has changed then.
+    pub fn remove_key(&self, slot: SlotId) -> Result<()> {
+        self.require_writable()?;
+        self.change_keyring(None, |keyring| keyring.remove_slot(slot).map_err(Error::from))
+    }
+
+    /// Draws a new data key, which seals every file that is begun from now on. Merges move what older keys sealed,
+    /// [`compact`](Self::compact) all that is left. Older keys stay in the keyring, since backups and checkpoints may
+    /// need them.
+    ///
+    /// # Errors
+    /// `NotEncrypted`; `WrongKey` if the key that the database was opened with was removed since; errors of writing
+    /// files; `ReadOnly`, `Closed`. Nothing has changed then.
+    pub fn rotate_data_key(&self) -> Result<EpochId> {
+        self.require_writable()?;
+        let Some(own) = self.engine.config.encryption_key.resolve()? else {
+            return Err(CryptoError::NotEncrypted.into());
+        };
+        self.change_keyring(Some(&*own), |keyring| {
+            let now = self.engine.ctx.clock.now_micros();
+            Ok(keyring.start_epoch(&*self.engine.ctx.entropy, now)?)
+        })
+    }
+
+    /// Changes a copy of the keyring, stores it, and only then works with it: if storing fails, what is sealed next
+    /// uses keys that both the old and the new file have. Before that, `proof` has to open what is about to be stored.
+    fn change_keyring<T>(
+        &self,
+        proof: Option<&dyn KeyProvider>,
+        change: impl FnOnce(&mut Keyring) -> Result<T>,
+    ) -> Result<T> {
+        let ctx = &self.engine.ctx;
+        let mut store = self.engine.keyring_store.lock();
+        let current = ctx.keyring.upgradable_read();
+        let mut next = current.duplicate();
+        let changed = change(&mut next)?;
+        if let Some(provider) = proof {
+            Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
+        }
+        store.commit(&next, &*ctx.entropy)?;
+        *RwLockUpgradableReadGuard::upgrade(current) = next;
+        Ok(changed)
+    }
+}
+
+/// A label that cannot be one is the caller's mistake, and none of the keyring's.
+fn label_refused(error: CryptoError) -> Error {
+    match error {
+        CryptoError::InvalidLabel { .. } => {
+            Error::InvalidArgument { argument: "label", reason: error.to_string() }
+        }
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use lightning_db_crypto::{SeededEntropy, SlotId};
+    use lightning_db_storage::vfs::MemVfs;
+
+    use super::*;
+    use crate::{Environment, LightningDbConfig};
+
+    fn with(byte: u8) -> LightningDbConfig {
+        let encryption_key = KeySource::raw([byte; 32]);
+        LightningDbConfig { encryption_enabled: true, encryption_key, ..Default::default() }
+    }
+
+    fn world() -> Environment {
+        Environment {
+            vfs: Arc::new(MemVfs::new()),
+            entropy: Arc::new(SeededEntropy::new(7)),
+            ..Environment::default()
+        }
+    }
+
+    fn open(world: &Environment, key: u8) -> Result<Arc<Database>> {
+        Database::open_in(world.clone(), Path::new("/db"), with(key))
+    }
+
+    #[test]
+    fn a_second_key_opens_until_it_is_removed() -> Result<()> {
+        let world = world();
+        let db = Database::create_in(world.clone(), "/db", with(1))?;
+        db.put(b"k", b"v")?;
+        let slot = db.add_key(KeySource::raw([2; 32]), "second")?;
+        assert_eq!(db.key_slots().len(), 2);
+        assert!(matches!(db.add_key(KeySource::raw([3; 32]), "second"), Err(Error::AlreadyExists { .. })));
+        assert!(matches!(db.add_key(KeySource::raw([3; 32]), ""), Err(Error::InvalidArgument { .. })));
+        assert!(matches!(db.add_key(KeySource::none(), "x"), Err(Error::InvalidArgument { .. })));
+        db.close()?;
+        drop(db);
+
+        let db = open(&world, 2)?;
+        assert_eq!(db.get(b"k")?.as_deref(), Some(&b"v"[..]));
+        db.remove_key(SlotId(1))?;
+        assert!(matches!(db.remove_key(slot), Err(Error::LastKeySlot)));
+        assert!(matches!(db.remove_key(SlotId(9)), Err(Error::NotFound { .. })));
+        db.close()?;
+        drop(db);
+        assert!(matches!(open(&world, 1), Err(Error::WrongKey { .. })));
+        assert_eq!(open(&world, 2)?.key_slots()[0].label, "second");
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_data_key_seals_what_comes_and_the_old_one_still_opens_what_was() -> Result<()> {
+        let world = world();
+        let db = Database::create_in(world.clone(), "/db", with(1))?;
+        db.put(b"old", b"1")?;
+        db.checkpoint()?;
+        let epoch = db.rotate_data_key()?;
+        assert_eq!(epoch, EpochId(2));
+        db.put(b"new", b"2")?;
+        db.checkpoint()?;
+        let newest = db.engine.catalog.read(|manifest| manifest.segments.iter().map(|info| info.epoch).max());
+        assert_eq!(newest, Some(epoch));
+        db.compact()?;
+        let oldest = db.engine.catalog.read(|manifest| manifest.segments.iter().map(|info| info.epoch).min());
+        assert_eq!(oldest, Some(epoch), "a full merge leaves nothing under the old key");
+        db.close()?;
+        drop(db);
+
+        let db = open(&world, 1)?;
+        assert_eq!(db.get(b"old")?.as_deref(), Some(&b"1"[..]));
+        assert_eq!(db.get(b"new")?.as_deref(), Some(&b"2"[..]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_keyring_that_cannot_be_stored_is_not_used() -> Result<()> {
+        let world = world();
+        let db = Database::create_in(world.clone(), "/db", with(1))?;
+        let read_only = Database::open_read_only_in(world.clone(), "/db", with(1));
+        assert!(matches!(read_only, Err(Error::Locked { .. })));
+        db.close()?;
+        assert!(matches!(db.rotate_data_key(), Err(Error::Closed)));
+        drop(db);
+        let db = Database::open_read_only_in(world, "/db", with(1))?;
+        assert!(matches!(db.add_key(KeySource::raw([2; 32]), "x"), Err(Error::ReadOnly)));
+        assert!(matches!(db.remove_key(SlotId(1)), Err(Error::ReadOnly)));
+        assert_eq!(db.key_slots().len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_database_without_encryption_has_no_keys() -> Result<()> {
+        let db = Database::create_in(world(), "/db", LightningDbConfig::default())?;
+        assert!(db.key_slots().is_empty());
+        assert!(matches!(db.add_key(KeySource::raw([2; 32]), "x"), Err(Error::NotEncrypted { .. })));
+        assert!(matches!(db.rotate_data_key(), Err(Error::NotEncrypted { .. })));
+        Ok(())
+    }
+}
