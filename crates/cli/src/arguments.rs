@@ -1,0 +1,109 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::Outcome;
+use crate::session::Session;
+
+const HELP: &str = "\
+Keys are named by a URI, never typed themselves:
+  file:PATH              32 raw bytes or 64 hex digits in a file that only you can read
+  env:NAME               64 hex digits in an environment variable
+  passphrase:prompt      asked for at the terminal
+  passphrase-file:PATH   a passphrase in a file that only you can read
+  passphrase-env:NAME    a passphrase in an environment variable
+  exec:PROGRAM           held by an external command
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged or wrong or missing key, 4 not found or not reachable.
+
+Examples:
+  lightning-cli create ./mydb --key passphrase:prompt
+  lightning-cli put ./mydb greeting hello
+  lightning-cli backup ./mydb ./repo
+  lightning-cli restore ./repo ./again --to time:2026-05-01T12:00:00Z";
+
+/// Works with databases of lightning_db: encrypted, embedded, recoverable to any moment.
+#[derive(Debug, Parser)]
+#[command(name = "lightning-cli", version, after_help = HELP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Where the key comes from (default: what LIGHTNING_DB_KEY names)
+    #[arg(long, global = true, value_name = "URI")]
+    pub(crate) key: Option<String>,
+    /// Write one JSON object, and errors as {"error": {"kind", "message"}}
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not say what was done
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $name:ident($module:ident),)*) => {
+        /// What to do.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$attribute])* $name(commands::$module::Command),)*
+        }
+
+        impl Command {
+            /// Does it.
+            ///
+            /// # Errors
+            /// Why it failed.
+            pub(crate) fn run(self, session: &Session) -> Outcome {
+                match self {
+                    $(Self::$name(command) => command.run(session),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Make a new database
+    Create(create),
+    /// Set a key's value
+    Put(put),
+    /// Print a key's value
+    Get(get),
+    /// Remove a key
+    Delete(delete),
+    /// Read entries from a file of another format
+    Import(import),
+    /// Give the present moment a name to restore to
+    RestorePoint(restore_point),
+    /// Show or change who can open a database
+    Keys(keys),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+}

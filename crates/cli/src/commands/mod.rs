@@ -1,0 +1,9 @@
+//! The commands, one a file.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod keys;
+pub(crate) mod put;
+pub(crate) mod restore_point;
