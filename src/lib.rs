@@ -21,3 +21,4 @@ pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::V
 pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,
 };
+pub use read::{Cursor, DatabaseIterator, PinnedValue, Snapshot};

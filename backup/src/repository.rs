@@ -118,8 +118,13 @@ impl Repository {
         if self.store.put_if_absent(&name, &mut |sink| sink.write(bytes))? == Put::Exists {
             return Err(BackupError::Busy { place: self.place() });
         }
+        self.write_head(PreviousRecord { number, hash: *blake3::hash(bytes).as_bytes() })
+    }
+
+    /// Writes the hint.
+    pub(crate) fn write_head(&self, newest: PreviousRecord) -> Result<()> {
         let mut head = ByteWriter::new();
-        head.u64(number).raw(blake3::hash(bytes).as_bytes());
+        head.u64(newest.number).raw(&newest.hash);
         self.store.replace(layout::HEAD, head.as_slice())
     }
 

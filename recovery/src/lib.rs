@@ -2,7 +2,10 @@
 //!
 //! * [`History`]: the log of one or more histories as one, from a backup's state on, and how far to replay it
 //!   ([`locate`]).
+//! * [`redo`]: how a log is given to whoever takes its commits.
+//! * [`check`]: whether a database's files are all that they should be.
 
+pub mod check;
 mod error;
 mod history;
 mod locate;

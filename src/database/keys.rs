@@ -1,7 +1,6 @@
 //! Who can open a database, and the key that its data is sealed with.
 
-use lightning_db_crypto::{CryptoError, EpochId, KeyProvider, KeySource, Keyring, SlotId, SlotInfo};
-use parking_lot::RwLockUpgradableReadGuard;
+use lightning_db_crypto::{CryptoError, EpochId, KeySource, SlotId, SlotInfo};
 
 use super::Database;
 use crate::error::{Error, Result};
@@ -21,14 +20,12 @@ impl Database {
     /// or has control characters, and for a source that names no key; errors of the key source and of writing files;
     /// `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn add_key(&self, key: KeySource, label: &str) -> Result<SlotId> {
-        self.require_writable()?;
         let Some(provider) = key.resolve()? else {
             let reason = "it names no key".to_owned();
             return Err(Error::InvalidArgument { argument: "key", reason });
         };
-        self.change_keyring(Some(&*provider), |keyring| {
-            let now = self.engine.ctx.clock.now_micros();
-            keyring.add_slot(&*provider, label, &*self.engine.ctx.entropy, now).map_err(label_refused)
+        self.engine.change_keyring(Some(&*provider), |keyring, entropy, now| {
+            keyring.add_slot(&*provider, label, entropy, now).map_err(label_refused)
         })
     }
 
@@ -39,8 +36,7 @@ impl Database {
     /// `NotFound` if there is no such slot; `LastKeySlot`; `NotEncrypted`; errors of writing files; `ReadOnly`, `Closed`.
     /// Nothing has changed then.
     pub fn remove_key(&self, slot: SlotId) -> Result<()> {
-        self.require_writable()?;
-        self.change_keyring(None, |keyring| keyring.remove_slot(slot).map_err(Error::from))
+        self.engine.change_keyring(None, |keyring, _, _| Ok(keyring.remove_slot(slot)?))
     }
 
     /// Draws a new data key, which seals every file that is begun from now on. Merges move what older keys sealed,
@@ -51,34 +47,11 @@ impl Database {
     /// `NotEncrypted`; `WrongKey` if the key that the database was opened with was removed since; errors of writing
     /// files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rotate_data_key(&self) -> Result<EpochId> {
-        self.require_writable()?;
         let Some(own) = self.engine.config.encryption_key.resolve()? else {
             return Err(CryptoError::NotEncrypted.into());
         };
-        self.change_keyring(Some(&*own), |keyring| {
-            let now = self.engine.ctx.clock.now_micros();
-            Ok(keyring.start_epoch(&*self.engine.ctx.entropy, now)?)
-        })
-    }
-
-    /// Changes a copy of the keyring, stores it, and only then works with it: if storing fails, what is sealed next
-    /// uses keys that both the old and the new file have. Before that, `proof` has to open what is about to be stored.
-    fn change_keyring<T>(
-        &self,
-        proof: Option<&dyn KeyProvider>,
-        change: impl FnOnce(&mut Keyring) -> Result<T>,
-    ) -> Result<T> {
-        let ctx = &self.engine.ctx;
-        let mut store = self.engine.keyring_store.lock();
-        let current = ctx.keyring.upgradable_read();
-        let mut next = current.duplicate();
-        let changed = change(&mut next)?;
-        if let Some(provider) = proof {
-            Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
-        }
-        store.commit(&next, &*ctx.entropy)?;
-        *RwLockUpgradableReadGuard::upgrade(current) = next;
-        Ok(changed)
+        self.engine
+            .change_keyring(Some(&*own), |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The public face of a database. It checks and delegates; the work is done in the folders beside.
 
-pub(crate) mod get;
 mod keys;
+mod read;
 
 use std::fmt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use crate::config::LightningDbConfig;
 use crate::engine::{Engine, Op};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::observe::Operation;
 
 /// An open database.
 ///
@@ -115,6 +116,7 @@ impl Database {
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
     /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let _timer = self.engine.metrics.start(Operation::Write);
         self.engine.commit(&[Op { key, value: Some(value) }], None).map(drop)
     }
 
@@ -123,6 +125,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<()> {
+        let _timer = self.engine.metrics.start(Operation::Delete);
         self.engine.commit(&[Op { key, value: None }], None).map(drop)
     }
 
@@ -132,6 +135,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_batch(&self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let _timer = self.engine.metrics.start_many(Operation::Write, items.len());
         let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op { key, value: Some(value) }).collect();
         self.engine.commit(&ops, None).map(drop)
     }
@@ -141,6 +145,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<()> {
+        let _timer = self.engine.metrics.start_many(Operation::Delete, keys.len());
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op { key, value: None }).collect();
         self.engine.commit(&ops, None).map(drop)
     }
@@ -197,8 +202,8 @@ impl Database {
         self.engine.create_restore_point(name).map(|point| point.sequence)
     }
 
-    /// Writes out everything and closes the database. Snapshots taken before stay readable. Called again, it does
-    /// nothing.
+    /// Writes out everything and closes the database. Snapshots and iterators return `Closed` from then on. Called
+    /// again, it does nothing.
     ///
     /// # Errors
     /// The first error of writing files. Commits are in the log then, and the next open finds them.

@@ -134,6 +134,7 @@ impl Engine {
                 }
                 self.signals.wake_flush();
             }
+            self.report("make room in memory", self.balance_memory());
         }
     }
 
@@ -186,6 +187,7 @@ impl Engine {
             if period.is_some() {
                 self.report("sync the log", self.sync_if_behind());
             }
+            self.report("make room in memory", self.balance_memory());
             self.report("prepare the next log segment", self.prepare_ahead().map_err(Error::from));
             if Instant::now() >= next_idle {
                 next_idle = Instant::now() + idle;

@@ -9,12 +9,13 @@ impl Engine {
     /// # Errors
     /// The first failure. The log then has what could not be written, and the next open replays it.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.health.is_closed() {
+        // From here on no commit begins; one that is under way ends before the flush takes the writer.
+        if !self.health.close() {
             return Ok(());
         }
         let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
-        self.health.close();
         self.signals.stop();
+        self.reader.close();
         self.lock.lock().take();
         outcome
     }
@@ -23,7 +24,6 @@ impl Engine {
         self.flush_all()?;
         self.signals.stop();
         let Some(log) = self.commits.take_log() else { return Ok(()) };
-        // A commit that slipped in after the flush is in the log, and is replayed by the next open.
         let finished = log.finish().map_err(|error| self.write_failed(error))?;
         self.commits.finished_segments.lock().push(finished);
         let unused = self.commits.ready_segment.lock().take().map(|segment| segment.info().id);

@@ -15,10 +15,10 @@ use lightning_db_storage::{SequenceNumber, StorageError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use super::{Engine, reserve};
 use super::recent::CommitView;
 use super::values::{LARGE_VALUE_LEN, ValueLog};
 use super::version::Layer;
+use super::{Engine, reserve};
 use crate::cache::HotRecords;
 use crate::config::WalSyncMode;
 use crate::error::{Error, Result};
@@ -183,7 +183,9 @@ impl Engine {
     /// Syncs what was committed so far, if there is a log.
     pub(super) fn sync_log(&self) -> Result<()> {
         let Some(sync) = self.commits.log_sync() else { return Ok(()) };
-        sync.sync().map(drop).map_err(|error| self.write_failed(error))
+        sync.sync().map_err(|error| self.write_failed(error))?;
+        self.metrics.wal_syncs.add(1);
+        Ok(())
     }
 
     /// Lets the log say what was synced, so that a later reader knows. For quiet moments.
@@ -212,6 +214,10 @@ impl Engine {
         let has_own = own.is_some();
         let mut group: Vec<Member<'_>> =
             own.into_iter().chain(tickets.iter().map(Member::of_ticket)).collect();
+        if let Err(error) = self.health.check() {
+            // Closed or poisoned since the caller looked.
+            group.iter_mut().for_each(|member| member.outcome = Some(Err(error.clone())));
+        }
         let layer = self.accept(writer.last, &mut group);
         if let Err(error) = self.log_and_apply(writer, &layer, &mut group) {
             group.iter_mut().filter(|member| member.outcome.is_none()).for_each(|member| {
@@ -236,7 +242,7 @@ impl Engine {
         let track = group.len() > 1 && group.iter().any(|member| member.validate.is_some());
         let mut pending = BTreeMap::new();
         let mut sequence = last;
-        for member in group {
+        for member in group.iter_mut().filter(|member| member.outcome.is_none()) {
             let validated = member.validate.take().map_or(Ok(()), |validate| {
                 validate(&CommitView { version: &version, recent: &self.recent, pending: &pending })
             });
@@ -298,6 +304,7 @@ impl Engine {
         };
         if let Some(log) = writer.log.as_ref().filter(|_| self.config.wal_sync_mode == WalSyncMode::Sync) {
             log.sync_handle().sync().map_err(|error| self.write_failed(error))?;
+            self.metrics.wal_syncs.add(1);
         }
         writer.last = last;
         self.apply(layer, &mut accepted[..logged]);
@@ -307,6 +314,7 @@ impl Engine {
     /// How many members, from the front, are in the log, and why it is not all of them.
     fn log_members(&self, log: &mut WalWriter, members: &[&mut Member<'_>]) -> (usize, Option<Error>) {
         let mut ops: Vec<CommitOps<'_>> = members.iter().map(|member| member.log_ops()).collect();
+        self.metrics.wal_bytes.add(ops.iter().map(CommitOps::encoded_len).sum());
         let mut entries: Vec<LogEntry<'_, '_>> = Vec::with_capacity(ops.len());
         for (member, ops) in members.iter().zip(&mut ops) {
             entries.push(LogEntry::Commit {

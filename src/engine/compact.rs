@@ -50,7 +50,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of reading and writing files; nothing has changed then.
-    pub(super) fn merge_once(&self) -> Result<bool> {
+    pub(crate) fn merge_once(&self) -> Result<bool> {
         let Some(work) = self.claim() else { return Ok(false) };
         let outcome = self.merge_with_reserve(&work);
         self.release(&work);
@@ -122,8 +122,11 @@ impl Engine {
         let tree = Arc::clone(&self.versions.current().tree);
         match work {
             Work::Runs(runs) => self.merge_runs(&tree, runs),
+            Work::Base { runs, victims } if runs.is_empty() && victims.is_empty() => return Ok(()),
             Work::Base { runs, victims } => self.merge_base(&tree, runs, victims),
-        }
+        }?;
+        self.metrics.merges.add(1);
+        Ok(())
     }
 
     fn merge_runs(&self, tree: &TreeState, ids: &[u64]) -> Result<()> {

@@ -13,14 +13,13 @@ use lightning_db_storage::manifest::{Gap, GapReason, Manifest, RunInfo};
 use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
 use lightning_db_storage::tree::{BuildOptions, EntryStream, TreeRef, build};
-use lightning_db_storage::{Result as StorageResult, SegmentId, SequenceNumber, StorageError};
+use lightning_db_storage::{Result as StorageResult, SegmentId, StorageError};
 
 use super::install::{Change, write_filter};
 use super::log::add_gap;
 use super::version::{Layer, Run, Version};
 use super::{Engine, reserve};
 use crate::error::{Error, Result};
-use crate::memtable::{MemCursor, MemValue, Memtable};
 
 /// Memtables that wait for their flush, beside the active one.
 pub(super) const MAX_FROZEN: usize = 2;
@@ -65,7 +64,9 @@ impl Engine {
         while let Some(layer) = self.versions.current().frozen.last().cloned() {
             self.check_not_poisoned()?;
             let outcome = match self.flush(&layer) {
-                Err(Error::DiskFull { .. }) if may_use_reserve && reserve::release(&self.ctx) => self.flush(&layer),
+                Err(Error::DiskFull { .. }) if may_use_reserve && reserve::release(&self.ctx) => {
+                    self.flush(&layer)
+                }
                 outcome => outcome,
             };
             self.health.set_flush(&outcome);
@@ -78,7 +79,8 @@ impl Engine {
     fn flush(&self, layer: &Arc<Layer>) -> Result<()> {
         let mut values = self.finish_values(layer)?;
         let mut live = HashMap::new();
-        let (run, segments) = self.write_run(&mut MemStream::new(&layer.memtable, &mut live), layer)?;
+        let mut stream = CountExtents { stream: layer.memtable.stream(), live: &mut live };
+        let (run, segments) = self.write_run(&mut stream, layer)?;
         for info in &mut values {
             info.live_bytes = live.get(&info.id).copied().unwrap_or_default();
         }
@@ -87,9 +89,11 @@ impl Engine {
         let run = Arc::new(Run { info: info.clone(), filter: run.filter });
         let segments = segments.into_iter().chain(values).collect();
         let change = Change { segments, run: Some(run), flushed: Some(Arc::clone(layer)) };
-        self.recent.keep(&layer.memtable, self.config.write_buffer_size);
         let is_logged = layer.is_logged;
-        self.install(change, |manifest| add_run(manifest, info, is_logged))
+        self.install(change, |manifest| add_run(manifest, info, is_logged))?;
+        self.metrics.flushes.add(1);
+        self.pinned.add(layer);
+        Ok(())
     }
 
     /// The value segments of a memtable, finished. They cannot be written again: if that fails, the values are only in
@@ -150,48 +154,29 @@ pub(super) fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool) {
     manifest.keyspaces[0].runs.push(run);
 }
 
-/// The newest version of each key of a memtable.
-pub(super) struct MemStream<'a> {
-    cursor: MemCursor,
-    started: bool,
-    /// Bytes of large values that the run refers to, by segment.
+/// Counts the bytes of the large values that pass, by segment.
+struct CountExtents<'a, S> {
+    stream: S,
     live: &'a mut HashMap<SegmentId, u64>,
 }
 
-impl<'a> MemStream<'a> {
-    pub(super) fn new(memtable: &Arc<Memtable>, live: &'a mut HashMap<SegmentId, u64>) -> Self {
-        let cursor = MemCursor::new(Arc::clone(memtable), SequenceNumber(u64::MAX));
-        Self { cursor, started: false, live }
-    }
-
-    fn count_extent(&mut self) -> StorageResult<()> {
-        let Some((_, hit)) = self.cursor.current() else { return Ok(()) };
-        let MemValue::Extent(encoded) = &hit.value else { return Ok(()) };
-        for (segment, bytes) in extent_bytes(encoded)? {
-            *self.live.entry(segment).or_insert(0) += bytes;
-        }
-        Ok(())
-    }
-}
-
-impl EntryStream for MemStream<'_> {
+impl<S: EntryStream> EntryStream for CountExtents<'_, S> {
     fn advance(&mut self) -> StorageResult<bool> {
-        let found = if self.started { self.cursor.next()? } else { self.cursor.seek_first()? };
-        self.started = true;
-        self.count_extent()?;
+        let found = self.stream.advance()?;
+        if found && let EntryValue::Extent(encoded) = self.stream.value() {
+            for (segment, bytes) in extent_bytes(encoded)? {
+                *self.live.entry(segment).or_insert(0) += bytes;
+            }
+        }
         Ok(found)
     }
 
     fn key(&self) -> &[u8] {
-        self.cursor.key().unwrap_or_default()
+        self.stream.key()
     }
 
     fn value(&self) -> EntryValue<'_> {
-        match self.cursor.current().map(|(_, hit)| &hit.value) {
-            Some(MemValue::Put(bytes)) => EntryValue::Put(bytes),
-            Some(MemValue::Extent(encoded)) => EntryValue::Extent(encoded),
-            Some(MemValue::Delete) | None => EntryValue::Delete,
-        }
+        self.stream.value()
     }
 }
 

@@ -12,10 +12,10 @@ use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSink, BlockSource}
 use lightning_db_storage::segment::SegmentInfo;
 use lightning_db_storage::{Result as StorageResult, StorageError};
 
-use super::Engine;
 use super::log::{remove_log_files, retire};
 use super::segments::OpenSegment;
 use super::version::{Layer, Run, TreeState, Version};
+use super::{Engine, retained};
 use crate::error::{Error, Result};
 
 /// A filter is stored in pieces of this many bytes.
@@ -58,6 +58,7 @@ impl Engine {
                 manifest.segments.sort_by_key(|info| info.id);
                 self.note_log(manifest);
                 edit(manifest);
+                retained::trim(manifest, 4 * self.config.write_buffer_size as u64);
                 retired = retire(manifest, self.config.max_retained_log, self.config.wal_segment_size);
             },
             |manifest| self.publish(manifest, &change, &opened),
@@ -79,6 +80,9 @@ impl Engine {
 
     /// Makes the version that a durable manifest describes the current one.
     fn publish(&self, manifest: &Manifest, change: &Change, opened: &[Arc<OpenSegment>]) {
+        if let Some(layer) = &change.flushed {
+            self.recent.keep(&layer.memtable, self.config.write_buffer_size);
+        }
         let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
         self.versions.change(|version| {
             let mut segments = version.tree.segments.clone();

@@ -24,12 +24,15 @@ mod compact;
 mod flush;
 mod health;
 mod install;
+mod keys;
 mod log;
+mod memory;
 mod open;
 mod policy;
 mod recent;
 mod redo;
 mod reserve;
+mod retained;
 mod segments;
 mod throttle;
 mod values;
@@ -38,7 +41,7 @@ mod version;
 use std::sync::Arc;
 
 use lightning_db_crypto::ContentHasher;
-use lightning_db_storage::compress::CompressionSettings;
+use lightning_db_storage::compress::{CompressionSettings, DictionaryTrainer};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::segment::{
     SealContext, SegmentKind, SegmentSetOptions, SegmentSetWriter, WriterOptions,
@@ -49,6 +52,7 @@ use parking_lot::Mutex;
 use crate::cache::Caches;
 use crate::config::LightningDbConfig;
 use crate::observe::Metrics;
+use crate::read::Reader;
 use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::{Op, Validate};
@@ -67,6 +71,7 @@ pub(crate) struct Engine {
     pub(crate) recent: Arc<RecentWrites>,
     pub(crate) health: Health,
     pub(crate) caches: Arc<Caches>,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) metrics: Metrics,
     pub(crate) hasher: ContentHasher,
     pub(crate) keyring_store: Mutex<KeyringStore>,
@@ -78,6 +83,9 @@ pub(crate) struct Engine {
     commits: Commits,
     signals: background::Signals,
     merges: compact::Merges,
+    pinned: memory::Pinned,
+    /// What the pages of the base have in common, for the segments to come.
+    trainer: Option<Arc<DictionaryTrainer>>,
     /// Held while a memtable is flushed: one at a time, in order.
     flushing: Mutex<()>,
     lock: Mutex<Option<Box<dyn FileLock>>>,
@@ -97,7 +105,8 @@ impl Engine {
             compression: self.compression.clone(),
             dictionary: None,
         };
-        SegmentSetOptions { writer, segment_size: self.segment_size(), trainer: None }
+        let trainer = self.trainer.clone().filter(|_| kind == SegmentKind::Base);
+        SegmentSetOptions { writer, segment_size: self.segment_size(), trainer }
     }
 
     /// Small enough that one segment is a small part of the database, large enough that there are not too many.

@@ -35,6 +35,7 @@ use crate::config::LightningDbConfig;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::observe::Metrics;
+use crate::read::Reader;
 
 /// A reader holds the lock only while it opens the database, so one that is in the way is asked again.
 const LOCK_ATTEMPTS: u32 = 20;
@@ -140,6 +141,7 @@ impl Engine {
         let hash_seed = u64::from_le_bytes(seed);
         let flushed = manifest.flushed_sequence;
         let active = Layer::new(hash_seed, true);
+        let caches = Arc::new(Caches::new(config.cache_size, config.use_lock_free_cache, hash_seed));
         let first_free = first_free_segment(&ctx)?;
         let compression = compression(&config)?;
         let hasher = ctx.keyring.read().content_hasher();
@@ -149,11 +151,14 @@ impl Engine {
             catalog: Catalog::new(manifest, manifests, first_free),
             recent: RecentWrites::new(flushed),
             health: Health::default(),
-            caches: Arc::new(Caches::new(config.cache_size, config.use_lock_free_cache, hash_seed)),
+            reader: Reader::new(&config, Arc::clone(&caches)),
+            caches,
             metrics: Metrics::new(Arc::clone(&ctx.clock), config.metrics_enabled),
             hasher,
             keyring_store: Mutex::new(keyring_store),
+            trainer: compression.uses_dictionary().then(Arc::default),
             compression,
+            pinned: super::memory::Pinned::default(),
             maps,
             hash_seed,
             commits: Commits::new(flushed),

@@ -3,7 +3,7 @@
 //! Commits outrun flushes, or flushes outrun merges, only for so long: memory and the number of runs are bounded. A
 //! writer is delayed a little when half of the room is taken, more when nearly all is, and waits when there is none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::flush::MAX_FROZEN;
@@ -22,25 +22,39 @@ impl Engine {
     /// # Errors
     /// Why there will be none: the flush that must make it fails.
     pub(super) fn throttle(&self, only_deletes: bool) -> Result<()> {
-        loop {
+        let mut waited = None;
+        let outcome = loop {
             match self.versions.with_view(|version, _| self.pressure(version)) {
-                Pressure::None => return Ok(()),
+                Pressure::None => break Ok(()),
                 Pressure::Slow(delay) => {
+                    waited.get_or_insert_with(Instant::now);
                     std::thread::sleep(delay);
-                    return Ok(());
+                    break Ok(());
                 }
                 Pressure::Stop => {
-                    self.health.check()?;
-                    if self.health.flush_error().is_some() {
-                        // The newest attempt failed: this one says whether it still does.
-                        self.flush_frozen(only_deletes)?;
-                    } else {
-                        self.signals.wake_flush();
-                        self.signals.wait_for_room(LOOK_AGAIN);
+                    waited.get_or_insert_with(Instant::now);
+                    if let Err(error) = self.wait_for_room(only_deletes) {
+                        break Err(error);
                     }
                 }
             }
+        };
+        if let Some(since) = waited {
+            let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.metrics.stall_micros.add(micros);
         }
+        outcome
+    }
+
+    fn wait_for_room(&self, only_deletes: bool) -> Result<()> {
+        self.health.check()?;
+        if self.health.flush_error().is_some() {
+            // The newest attempt failed: this one says whether it still does.
+            return self.flush_frozen(only_deletes);
+        }
+        self.signals.wake_flush();
+        self.signals.wait_for_room(LOOK_AGAIN);
+        Ok(())
     }
 
     fn pressure(&self, version: &super::Version) -> Pressure {

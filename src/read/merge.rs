@@ -147,12 +147,6 @@ impl MergeCursor {
         self.place = Place::AfterLast;
     }
 
-    /// Stands before the first entry, from where [`next`](Self::next) goes to it.
-    pub(crate) fn place_before_first(&mut self) {
-        self.order.clear();
-        self.place = Place::BeforeFirst;
-    }
-
     /// Whether the cursor stands on an entry.
     pub(crate) fn is_on_entry(&self) -> bool {
         matches!(self.place, Place::On(_))

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use lightning_db_crypto::{DatabaseId, EpochId, KeySource, Keyring, SeededEntropy};
 use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::compress::CompressionSettings;
-use lightning_db_storage::extent::write_extent;
 use lightning_db_storage::filter::{Filter, FilterBuilder};
 use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
@@ -26,13 +27,15 @@ use crate::shared_bytes::SharedBytes;
 
 /// Segments of an encrypted database in memory.
 pub(crate) struct TestStore {
-    pub(crate) vfs: MemVfs,
-    pub(crate) ctx: Arc<SealContext>,
+    ctx: Arc<SealContext>,
     ids: SegmentIds,
     segments: Segments,
     /// Every block that was read.
     pub(crate) reads: Mutex<Vec<BlockPtr>>,
+    /// The threads that read them.
+    pub(crate) readers: Mutex<Vec<ThreadId>>,
     failing: AtomicBool,
+    pause: Mutex<Duration>,
 }
 
 impl TestStore {
@@ -45,7 +48,7 @@ impl TestStore {
         let directory = PathBuf::from("/db");
         vfs.create_dir(&directory).expect("a new directory");
         let ctx = SealContext {
-            vfs: Arc::new(vfs.clone()),
+            vfs: Arc::new(vfs),
             clock: Arc::new(ManualClock::new(0)),
             entropy,
             suite: Arc::clone(keyring.suite()),
@@ -58,12 +61,13 @@ impl TestStore {
         let next = AtomicU64::new(1);
         let ids: SegmentIds = Arc::new(move || SegmentId(next.fetch_add(1, Ordering::Relaxed)));
         Arc::new(Self {
-            vfs,
             ctx: Arc::new(ctx),
             ids,
             segments: Segments::new(),
             reads: Mutex::default(),
+            readers: Mutex::default(),
             failing: AtomicBool::new(false),
+            pause: Mutex::default(),
         })
     }
 
@@ -80,20 +84,14 @@ impl TestStore {
         (tree, filter.finish())
     }
 
-    /// Writes a large value, and returns the reference to it.
-    pub(crate) fn extent(&self, value: &[u8]) -> MemValue {
-        let hasher = self.ctx.keyring.read().content_hasher();
-        let mut sink = self.writer(SegmentKind::Value);
-        let extent = write_extent(&mut sink, &hasher, value).expect("written");
-        self.open(sink);
-        let mut encoded = lightning_db_storage::bytes::ByteWriter::new();
-        extent.encode(&mut encoded);
-        MemValue::Extent(SharedBytes::from(encoded.as_slice()))
-    }
-
     /// Whether every read fails from now on.
     pub(crate) fn fail_reads(&self, fail: bool) {
         self.failing.store(fail, Ordering::Relaxed);
+    }
+
+    /// How long every read takes from now on.
+    pub(crate) fn set_pause(&self, pause: Duration) {
+        *self.pause.lock() = pause;
     }
 
     fn writer(&self, kind: SegmentKind) -> SegmentSetWriter {
@@ -114,6 +112,9 @@ impl TestStore {
 impl BlockSource for TestStore {
     fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
         self.reads.lock().push(*ptr);
+        self.readers.lock().push(std::thread::current().id());
+        let pause = *self.pause.lock();
+        std::thread::sleep(pause);
         if self.failing.load(Ordering::Relaxed) {
             return Err(StorageError::corrupt("a test", ptr.offset, "reads fail"));
         }

@@ -215,6 +215,34 @@ impl LogPiece {
 }
 
 impl BackupManifest {
+    /// The clear part of a backup that holds `version` and adds `log`; it is sealed with
+    /// [`Record::seal_backup`].
+    pub(crate) fn new(
+        version: &Manifest,
+        suite: SuiteId,
+        (last_sequence, as_of_micros): (SequenceNumber, i64),
+        keyring: KeyringObject,
+        log: Vec<LogPiece>,
+        new_segment_bytes: u64,
+    ) -> Self {
+        Self {
+            database: version.database,
+            suite,
+            incarnation: version.incarnation,
+            ancestry: version.ancestry.clone(),
+            flushed_sequence: version.flushed_sequence,
+            flushed_time_micros: version.flushed_time_micros,
+            last_sequence,
+            as_of_micros,
+            keyring,
+            segments: version.segments.iter().map(SegmentObject::of).collect(),
+            new_log_bytes: log.iter().map(|piece| piece.length).sum(),
+            log,
+            new_segment_bytes,
+            sealed: Vec::new(),
+        }
+    }
+
     /// Whether a database of history `incarnation` with these ancestors has this backup in
     /// its past.
     #[must_use]

@@ -1,11 +1,11 @@
 //! A repository in a directory.
 //!
 //! ```text
-//! put:   write segments/tmp-…, sync it, link it to its name (fails if that is taken), remove segments/tmp-…,
+//! put:   write segments/.lightning-tmp-…, sync it, link it to its name (fails if that is taken), remove the other name,
 //!        sync segments/
 //! ```
 //!
-//! What is written under `tmp-…` only is nothing yet; the next writer removes it. Directories are made 0700, files 0600.
+//! What has such a name only is nothing yet; the next writer removes it. Directories are made 0700, files 0600.
 //! Where the file system has no hard links, a rename takes their place, under the lock that all writers hold.
 
 use std::io::{self, ErrorKind};
@@ -17,10 +17,10 @@ use lightning_db_storage::StorageError;
 use lightning_db_storage::vfs::{FileLock, OpenHow, Vfs, VfsFile};
 
 use super::{Content, ObjectEntry, ObjectReader, ObjectSink, ObjectStore, Put, WriterLock};
-use crate::{BackupError, Result};
+use crate::{BackupError, Result, layout};
 
 const LOCK_NAME: &str = "LOCK.writer";
-const TEMPORARY_PREFIX: &str = "tmp-";
+const TEMPORARY_PREFIX: &str = ".lightning-tmp-";
 const BUFFER_LEN: usize = 1 << 20;
 /// Folders are no deeper than the names in `layout` make them.
 const MAX_DEPTH: usize = 3;
@@ -209,6 +209,9 @@ impl ObjectStore for DirectoryStore {
     }
 
     fn lock(&self) -> Result<Box<dyn WriterLock>> {
+        if !self.is_empty()? && self.get(layout::REPOSITORY)?.is_none() {
+            return Err(BackupError::NotEmpty { place: self.place() });
+        }
         match self.vfs.create_dir(&self.root) {
             Ok(()) => self.sync(self.root.parent().unwrap_or(Path::new("")))?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -225,7 +228,10 @@ impl ObjectStore for DirectoryStore {
 
     fn is_empty(&self) -> Result<bool> {
         match self.vfs.list(&self.root) {
-            Ok(entries) => Ok(entries.iter().all(|entry| entry.name == LOCK_NAME)),
+            Ok(entries) => {
+                let is_ours = |name: &str| name == LOCK_NAME || name.starts_with(TEMPORARY_PREFIX);
+                Ok(entries.iter().all(|entry| is_ours(&entry.name)))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(failed("list", &self.root)(error)),
         }
@@ -306,7 +312,7 @@ mod tests {
     use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep, MemVfs};
 
     use super::*;
-    use crate::read_object;
+    use crate::repository::read_object;
 
     fn store(vfs: &MemVfs) -> DirectoryStore {
         DirectoryStore::new(Arc::new(vfs.clone()), Path::new("/repo"))
@@ -321,6 +327,7 @@ mod tests {
         let store = store(&MemVfs::new());
         assert!(store.is_empty().expect("no directory"));
         let lock = store.lock().expect("nobody else");
+        put(&store, layout::REPOSITORY, b"an identity").expect("put");
         assert!(matches!(store.lock(), Err(BackupError::Busy { .. })));
         assert_eq!(put(&store, "wal/b/2", b"two").expect("put"), Put::Created);
         assert_eq!(put(&store, "wal/a/1", b"one").expect("put"), Put::Created);
@@ -334,6 +341,15 @@ mod tests {
         assert!(store.list("nothing").expect("an empty list").is_empty());
         drop(lock);
         store.lock().expect("the lock is free again");
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_else_is_left_alone() {
+        let vfs = MemVfs::new();
+        vfs.create_dir(Path::new("/repo")).expect("a directory");
+        vfs.open(Path::new("/repo/thesis.txt"), OpenHow::CreateNew).expect("a file");
+        assert!(matches!(store(&vfs).lock(), Err(BackupError::NotEmpty { .. })));
+        assert_eq!(vfs.files(), [PathBuf::from("/repo/thesis.txt")]);
     }
 
     #[test]
@@ -371,8 +387,10 @@ mod tests {
             let faulty = FaultyVfs::over_memory(memory.clone(), plan.clone());
             plan.crash_at(seed / 8);
             let store_before = DirectoryStore::new(Arc::new(faulty), Path::new("/repo"));
-            let acknowledged =
-                store_before.lock().and_then(|_lock| put(&store_before, "segments/x", &[7; 5000]));
+            let acknowledged = store_before.lock().and_then(|_lock| {
+                put(&store_before, layout::REPOSITORY, b"an identity")?;
+                put(&store_before, "segments/x", &[7; 5000])
+            });
             let mut state = seed;
             let mut choice = || {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -385,7 +403,7 @@ mod tests {
                 Some(_) => assert_eq!(read_object(&store, "segments/x", 5000).expect("whole"), [7; 5000]),
                 None => assert!(acknowledged.is_err(), "seed {seed}: what was acknowledged is gone"),
             }
-            assert!(memory.files().iter().all(|path| !path.to_string_lossy().contains("tmp-")));
+            assert!(memory.files().iter().all(|path| !path.to_string_lossy().contains("lightning-tmp")));
         }
     }
 }

@@ -52,7 +52,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// died left behind unfinished is removed.
     ///
     /// # Errors
-    /// [`Busy`](crate::BackupError::Busy) when there is another writer.
+    /// [`Busy`](crate::BackupError::Busy) when there is another writer, [`NotEmpty`](crate::BackupError::NotEmpty) when
+    /// there is something else than a repository.
     fn lock(&self) -> Result<Box<dyn WriterLock>>;
 
     /// Whether there is nothing at all.

@@ -36,7 +36,8 @@ fn a_full_disk_loses_nothing_and_can_be_cleared() {
         assert_holds(&db, &model);
         let keys: Vec<_> = model.keys().cloned().collect();
         for key in &keys[keys.len() - 50..] {
-            db.delete(key).unwrap_or_else(|error| panic!("seed {seed}: the reserve leaves room to delete: {error}"));
+            db.delete(key)
+                .unwrap_or_else(|error| panic!("seed {seed}: the reserve leaves room to delete: {error}"));
             model.remove(key);
         }
         assert!(matches!(db.checkpoint(), Ok(()) | Err(Error::DiskFull { .. })));
@@ -84,7 +85,11 @@ fn a_flush_that_fails_is_done_again() {
     let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
     let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
     db.put(b"k", b"v").expect("put");
-    plan.add(Fault::new(Calls::Only(CallKind::Create), Effect::Fail(std::io::ErrorKind::Other)).on(".run").lasting());
+    plan.add(
+        Fault::new(Calls::Only(CallKind::Create), Effect::Fail(std::io::ErrorKind::Other))
+            .on(".run")
+            .lasting(),
+    );
     assert!(db.checkpoint().is_err());
     assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
     plan.clear();

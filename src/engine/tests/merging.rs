@@ -118,11 +118,109 @@ fn a_reader_keeps_what_it_sees_while_files_are_merged_away() {
     }
     db.compact().expect("compact");
     for index in 0..500u32 {
-        let old = crate::database::get::get_at(&view.version, &index.to_be_bytes(), view.sequence);
+        let old = db.engine.reader.get_at(&view.version, view.sequence, &index.to_be_bytes());
         assert_eq!(old.expect("readable").as_deref(), Some(&b"old"[..]));
         assert_eq!(db.get(&index.to_be_bytes()).expect("get").as_deref(), Some(&b"new"[..]));
     }
     let with_view = world.disk.files().len();
     drop(view);
     assert!(world.disk.files().len() < with_view, "the files go with the last reader");
+}
+
+#[test]
+fn what_snapshots_hold_goes_to_temporary_files_when_it_is_too_much() {
+    let world = World::new(6);
+    let config = LightningDbConfig { cache_size: 256 << 10, ..small() };
+    let db = world.create(&config);
+    let mut views = Vec::new();
+    for round in 0..20u32 {
+        for index in 0..60u32 {
+            db.put(&index.to_be_bytes(), &[round as u8; 1000]).expect("put");
+        }
+        views.push((round, db.engine.versions.view()));
+        db.checkpoint().expect("checkpoint");
+        db.engine.balance_memory().expect("balance");
+    }
+    let held = db.engine.pinned.memory_bytes();
+    assert!(held <= 256 << 10, "{held} bytes are held");
+    for (round, view) in &views {
+        for index in 0..60u32 {
+            let value = db.engine.reader.get_at(&view.version, view.sequence, &index.to_be_bytes());
+            assert_eq!(value.expect("readable").as_deref(), Some(&[*round as u8; 1000][..]));
+        }
+    }
+    let files = world.disk.files().len();
+    views.clear();
+    db.compact().expect("compact");
+    assert!(world.disk.files().len() + 10 < files, "temporary files go with the last snapshot");
+}
+
+#[test]
+fn runs_and_log_are_kept_until_a_repository_has_them() {
+    use lightning_db_storage::manifest::{ArchivedThrough, Lineage, RepositoryCursor};
+
+    let world = World::new(7);
+    let db = world.create(&small());
+    let engine = &db.engine;
+    let retained = || engine.catalog.read(|manifest| (manifest.retained_runs.len(), manifest.wal.len()));
+    let fill = |count: u32| {
+        (0..count).for_each(|index| db.put(&index.to_be_bytes(), &[7; 900]).expect("put"));
+        db.checkpoint().expect("checkpoint");
+    };
+    fill(200);
+    assert_eq!(retained().0, 0, "nobody waits");
+    let lineage = |sequence| Lineage::Version {
+        sequence,
+        time_micros: 0,
+        keyspaces: vec![lightning_db_storage::manifest::Keyspace::empty_default()],
+        segments: Vec::new(),
+    };
+    let cursor = RepositoryCursor {
+        repository: [1; 16],
+        url_hint: "repo".into(),
+        last_backup: 1,
+        archived: None,
+        lineage: lineage(db.last_sequence()),
+    };
+    engine.change_manifest(|manifest| manifest.repositories.push(cursor)).expect("register");
+    fill(200);
+    db.compact().expect("compact");
+    let (runs, log) = retained();
+    assert!(runs > 0 && log > 1, "{runs} runs and {log} log segments are kept");
+    let kept: Vec<_> = engine
+        .catalog
+        .read(|manifest| manifest.retained_runs.iter().flat_map(|run| run.segments.clone()).collect());
+    let version = engine.versions.current();
+    assert!(kept.iter().all(|id| version.tree.segments.get(*id).is_some()), "their files are there");
+    drop(version);
+
+    let last = db.last_sequence();
+    let end =
+        engine.catalog.read(|manifest| manifest.wal.iter().filter_map(|info| info.accepted_through).last());
+    let end = end.expect("a finished log segment");
+    engine
+        .change_manifest(|manifest| {
+            let cursor = &mut manifest.repositories[0];
+            cursor.lineage = lineage(last);
+            let (incarnation, frame, tag, sequence) =
+                (manifest.incarnation, end.frame, end.tag, end.sequence);
+            cursor.archived = Some(ArchivedThrough { incarnation, frame, tag, sequence, time_micros: 0 });
+        })
+        .expect("a backup");
+    let (runs, log) = retained();
+    assert_eq!(runs, 0);
+    assert!(log <= 2, "{log} log segments are left");
+
+    // A repository that never fetches: the log is given up beyond its cap, and the gap is on record.
+    for _ in 0..12 {
+        fill(200);
+    }
+    let (log, gaps) = engine.catalog.read(|manifest| (manifest.wal.len() as u64, manifest.gaps.clone()));
+    let config = small();
+    assert!(
+        log * config.wal_segment_size <= config.max_retained_log + 3 * config.wal_segment_size,
+        "{log} segments"
+    );
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].after, end.sequence);
 }

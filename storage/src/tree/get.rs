@@ -14,6 +14,11 @@ pub struct LeafHit {
 }
 
 impl LeafHit {
+    /// The entry at `index` of a leaf.
+    pub(super) fn new(page: &Arc<Page>, index: usize) -> Self {
+        Self { page: Arc::clone(page), index }
+    }
+
     /// The entry's value.
     #[must_use]
     pub fn value(&self) -> EntryValue<'_> {

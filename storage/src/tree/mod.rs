@@ -8,6 +8,7 @@
 mod build;
 mod cursor;
 mod get;
+mod get_many;
 mod merge;
 mod stream;
 mod verify;
@@ -26,6 +27,7 @@ use crate::{Result, StorageError};
 pub use build::{BuildOptions, build};
 pub use cursor::{Cursor, ReadAhead};
 pub use get::{LeafHit, get};
+pub use get_many::get_many;
 pub use merge::{MergeConfig, MergeObserver, merge_into_base};
 pub use stream::{EntryStream, MergedStream, Superseded, TreeStream};
 pub use verify::{VerifyReport, VerifyVisitor, verify_tree};

@@ -1,0 +1,239 @@
+//! Bringing the log into the repository.
+//!
+//! The repository accepts only what goes on where its log of a history ends: the frame it has last must be in this
+//! database's log too, with the same tag. Otherwise another copy of the database was here, and the two histories must
+//! not be mixed.
+
+use lightning_db_storage::manifest::{ArchivedThrough, Manifest, RepositoryCursor, RestorePoint};
+use lightning_db_storage::segment::SealContext;
+use lightning_db_storage::wal::{ArchivePiece, WalPosition, WalSegmentInfo, export_range};
+use lightning_db_storage::{FrameNumber, Incarnation, SequenceNumber, StorageError};
+
+use crate::catalog::Catalog;
+use crate::manifest::LogPiece;
+use crate::{BackupError, Result};
+
+/// Log that the database no longer has and the repository never got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostLog {
+    /// The history.
+    pub incarnation: Incarnation,
+    /// The last commit before it.
+    pub after: SequenceNumber,
+    /// The last commit in it.
+    pub through: SequenceNumber,
+}
+
+/// The log that a backup adds.
+#[derive(Debug, Default)]
+pub(crate) struct Archived {
+    pub(crate) pieces: Vec<LogPiece>,
+    pub(crate) restore_points: Vec<RestorePoint>,
+    pub(crate) lost: Vec<LostLog>,
+}
+
+/// Where the log comes from.
+pub(crate) struct LogInput<'a> {
+    pub(crate) ctx: &'a SealContext,
+    pub(crate) manifest: &'a Manifest,
+    /// The newest frame of the present history that is on stable storage.
+    pub(crate) durable: Option<FrameNumber>,
+    pub(crate) cursor: Option<&'a RepositoryCursor>,
+}
+
+/// Refuses a database whose history is not the one that the repository holds.
+pub(crate) fn check_history(input: &LogInput<'_>, catalog: &Catalog) -> Result<()> {
+    let manifest = input.manifest;
+    let held = catalog.incarnations();
+    let known = |incarnation: &Incarnation| held.contains(incarnation);
+    if !held.is_empty()
+        && !known(&manifest.incarnation)
+        && !manifest.ancestry.iter().any(|fork| known(&fork.incarnation))
+    {
+        let what = format!("none of the histories in it leads to incarnation {}", manifest.incarnation);
+        return Err(diverged(catalog, what));
+    }
+    match catalog.chain(manifest.incarnation).end() {
+        Some(end) => check_end(input, catalog, end),
+        None => check_unlogged(input, catalog),
+    }
+}
+
+/// Whether this database's log has the last frame that the repository has.
+fn check_end(input: &LogInput<'_>, catalog: &Catalog, end: &LogPiece) -> Result<()> {
+    let ours = input.cursor.and_then(|cursor| cursor.archived);
+    let ours = ours.filter(|ours| ours.incarnation == input.manifest.incarnation);
+    let is_ours = |ours: &ArchivedThrough| (ours.frame, ours.tag) == (end.end.frame, end.end.tag);
+    if ours.as_ref().is_some_and(is_ours) {
+        return Ok(());
+    }
+    if input.durable.is_none_or(|durable| durable < end.end.frame) {
+        let what = format!(
+            "it has log up to frame {} (commit {}), and the log of this database does not go that far",
+            end.end.frame, end.end.sequence
+        );
+        return Err(diverged(catalog, what));
+    }
+    if let Some(info) = input.manifest.wal.iter().find(|info| info.id == end.end.segment) {
+        return match tag_of(input.ctx, info, end.end.frame)? {
+            Some(tag) if tag == end.end.tag => Ok(()),
+            _ => Err(diverged(catalog, format!("frame {} of the log is another one there", end.end.frame))),
+        };
+    }
+    // The log that would tell is gone. If this database sent as much and more, the repository was set back.
+    if ours.is_some_and(|ours| ours.frame > end.end.frame) {
+        return Ok(());
+    }
+    let what = format!("frame {} of its log is not known to this database", end.end.frame);
+    Err(diverged(catalog, what))
+}
+
+/// Without any log, the segments tell: the newest backup must be one of ours.
+fn check_unlogged(input: &LogInput<'_>, catalog: &Catalog) -> Result<()> {
+    let own = |(_, backup): &(u64, &crate::BackupManifest)| backup.incarnation == input.manifest.incarnation;
+    let Some((number, backup)) = catalog.all_backups().rev().find(own) else { return Ok(()) };
+    if input.cursor.is_some_and(|cursor| cursor.last_backup >= number) {
+        return Ok(());
+    }
+    let has = |object: &crate::SegmentObject| {
+        let segments = &input.manifest.segments;
+        segments.iter().any(|info| info.id == object.id && info.content_hash == object.hash)
+    };
+    if backup.flushed_sequence <= input.manifest.flushed_sequence && backup.segments.iter().all(has) {
+        return Ok(());
+    }
+    Err(diverged(catalog, format!("backup {number} was not made from this database")))
+}
+
+/// The tag of a frame of a segment, if the segment has it.
+fn tag_of(ctx: &SealContext, info: &WalSegmentInfo, frame: FrameNumber) -> Result<Option<[u8; 16]>> {
+    let mut at: Option<WalPosition> = None;
+    while let Some(piece) = export_range(ctx, info, at.as_ref(), frame)? {
+        if piece.end.frame >= frame {
+            return Ok((piece.end.frame == frame).then_some(piece.end.tag));
+        }
+        at = Some(piece.end);
+    }
+    Ok(None)
+}
+
+/// Reads all log that the repository lacks, and gives each piece to `store` with the entry for it.
+pub(crate) fn archive(
+    input: &LogInput<'_>,
+    catalog: &Catalog,
+    store: &mut dyn FnMut(&LogPiece, &[u8]) -> Result<()>,
+) -> Result<Archived> {
+    let mut archived = Archived::default();
+    let manifest = input.manifest;
+    let mut incarnations: Vec<Incarnation> = manifest.wal.iter().map(|info| info.incarnation).collect();
+    incarnations.dedup();
+    for incarnation in incarnations {
+        let through =
+            if incarnation == manifest.incarnation { input.durable } else { Some(FrameNumber(u64::MAX)) };
+        let Some(through) = through else { continue };
+        let end = catalog.chain(incarnation).end().map(|piece| piece.end);
+        let mut export = Export { input, catalog, incarnation, through, at: end, archived: &mut archived };
+        for info in manifest.wal.iter().filter(|info| info.incarnation == incarnation) {
+            export.segment(info, store)?;
+        }
+    }
+    Ok(archived)
+}
+
+struct Export<'a> {
+    input: &'a LogInput<'a>,
+    catalog: &'a Catalog,
+    incarnation: Incarnation,
+    through: FrameNumber,
+    at: Option<WalPosition>,
+    archived: &'a mut Archived,
+}
+
+impl Export<'_> {
+    fn segment(
+        &mut self,
+        info: &WalSegmentInfo,
+        store: &mut dyn FnMut(&LogPiece, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let flushed = self.input.manifest.flushed_sequence;
+        let is_behind = match &self.at {
+            Some(at) => {
+                info.id < at.segment || info.accepted_through.is_some_and(|end| end.frame <= at.frame)
+            }
+            // The first backup has all that was flushed in its trees.
+            None => info.is_obsolete(flushed),
+        };
+        if is_behind {
+            return Ok(());
+        }
+        while self.at.is_none_or(|at| at.frame < self.through) {
+            let Some(piece) = self.next_piece(info)? else { break };
+            let object = piece.encode();
+            let entry = LogPiece::of(&piece, &object);
+            store(&entry, &object)?;
+            self.at = Some(piece.end);
+            let points = piece.restore_points.iter().map(|point| RestorePoint {
+                name: point.name.clone(),
+                sequence: point.sequence,
+                time_micros: point.time_micros,
+                incarnation: self.incarnation,
+            });
+            self.archived.restore_points.extend(points);
+            self.archived.pieces.push(entry);
+        }
+        Ok(())
+    }
+
+    fn next_piece(&mut self, info: &WalSegmentInfo) -> Result<Option<ArchivePiece>> {
+        let ctx = self.input.ctx;
+        let Some(at) = self.at else { return Ok(export_range(ctx, info, None, self.through)?) };
+        match export_range(ctx, info, Some(&at), self.through) {
+            Err(error @ StorageError::Corrupt { .. }) => self.after_a_break(info, at, error),
+            other => Ok(other?),
+        }
+    }
+
+    /// The log does not go on at `at`. Either what is between is gone, or nothing is behind the end of this segment, or
+    /// this is damage.
+    fn after_a_break(
+        &mut self,
+        info: &WalSegmentInfo,
+        at: WalPosition,
+        error: StorageError,
+    ) -> Result<Option<ArchivePiece>> {
+        if info.id == at.segment {
+            // A finished segment whose end is not in the manifest yet: the next one goes on.
+            let goes_on = self
+                .input
+                .manifest
+                .wal
+                .iter()
+                .find(|next| next.id > info.id && next.incarnation == info.incarnation);
+            return match goes_on.map(|next| export_range(self.input.ctx, next, Some(&at), at.frame.next())) {
+                Some(Ok(Some(_))) => Ok(None),
+                _ => Err(error.into()),
+            };
+        }
+        let Ok(Some(piece)) = export_range(self.input.ctx, info, None, self.through) else {
+            return Err(error.into());
+        };
+        if piece.first_frame == at.frame.next() && piece.previous_tag != at.tag {
+            return Err(diverged(
+                self.catalog,
+                format!("the log goes on differently after frame {}", at.frame),
+            ));
+        }
+        if piece.first_frame <= at.frame.next() {
+            return Err(error.into());
+        }
+        let before = piece.sequences.map_or(piece.end.sequence, |(first, _)| SequenceNumber(first.0 - 1));
+        let lost = LostLog { incarnation: self.incarnation, after: at.sequence, through: before };
+        tracing::warn!(after = %lost.after, through = %lost.through, "log was lost before it was archived");
+        self.archived.lost.push(lost);
+        Ok(Some(piece))
+    }
+}
+
+fn diverged(catalog: &Catalog, what: String) -> BackupError {
+    BackupError::Diverged { place: catalog.place().into(), what }
+}

@@ -1,0 +1,38 @@
+//! Changing the keyring of an open database: slots and epochs.
+
+use lightning_db_crypto::{Entropy, KeyProvider, Keyring};
+use parking_lot::RwLockUpgradableReadGuard;
+
+use super::Engine;
+use crate::error::{Error, Result};
+
+impl Engine {
+    /// Lets `edit` change a copy of the keyring, stores it, and only then works with it: nobody takes a key from it
+    /// before it is durable, and if storing fails, what is sealed next uses keys that both the old and the new file
+    /// have. Before it is stored, `proof` (if there is one) has to open it.
+    ///
+    /// # Errors
+    /// What `edit` returns, `WrongKey` if `proof` does not open the result, those of writing the keyring. The open
+    /// database goes on with the keyring that it had.
+    pub(crate) fn change_keyring<R>(
+        &self,
+        proof: Option<&dyn KeyProvider>,
+        edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
+    ) -> Result<R> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.health.check()?;
+        let ctx = &self.ctx;
+        let mut store = self.keyring_store.lock();
+        let current = ctx.keyring.upgradable_read();
+        let mut next = current.duplicate();
+        let result = edit(&mut next, &*ctx.entropy, ctx.clock.now_micros())?;
+        if let Some(provider) = proof {
+            Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
+        }
+        store.commit(&next, &*ctx.entropy)?;
+        *RwLockUpgradableReadGuard::upgrade(current) = next;
+        Ok(result)
+    }
+}

@@ -1,0 +1,216 @@
+//! Pages from the cache, and from their segments when they are not there.
+
+use std::sync::Arc;
+
+use lightning_db_storage::Result;
+use lightning_db_storage::page::Page;
+use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
+use lightning_db_storage::tree::{PageSource, read_page};
+
+use super::Reader;
+use super::in_flight::InFlight;
+use crate::cache::{Caches, PageKey};
+
+/// The pages of one database.
+///
+/// A page that is cached was authenticated when it was read, and its place never holds another one.
+pub(super) struct PageStore {
+    pub(super) caches: Arc<Caches>,
+    in_flight: InFlight,
+}
+
+impl PageStore {
+    pub(super) fn new(caches: Arc<Caches>) -> Self {
+        Self { caches, in_flight: InFlight::default() }
+    }
+
+    /// The page at `ptr`; read from `blocks` when it is not in the cache.
+    #[inline]
+    pub(super) fn page(
+        &self,
+        blocks: &dyn BlockSource,
+        kind: BlockKind,
+        ptr: &BlockPtr,
+    ) -> Result<Arc<Page>> {
+        match self.caches.pages.get(key_of(ptr)) {
+            Some(page) => Ok(page),
+            None => self.read(blocks, kind, ptr),
+        }
+    }
+
+    /// Reads a page that nobody needs yet, unless it is here or on its way. Whoever needs it hears of a failure then.
+    pub(super) fn read_ahead(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) {
+        let key = key_of(ptr);
+        let Some(_flight) = self.in_flight.begin(key).filter(|_| !self.caches.pages.contains(key)) else {
+            return;
+        };
+        if let Ok(page) = read_page(blocks, kind, ptr) {
+            self.caches.pages.insert_ahead(key, Arc::new(page));
+        }
+    }
+
+    /// Whether there is no need to read the page ahead.
+    pub(super) fn contains(&self, ptr: &BlockPtr) -> bool {
+        self.caches.pages.contains(key_of(ptr))
+    }
+
+    fn read(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
+        let key = key_of(ptr);
+        let flight = self.in_flight.begin(key);
+        if flight.is_none() {
+            self.in_flight.wait(key);
+            // Not there when the other reader failed, or when the page does not fit the cache.
+            if let Some(page) = self.caches.pages.get(key) {
+                return Ok(page);
+            }
+        }
+        let page = Arc::new(read_page(blocks, kind, ptr)?);
+        Ok(self.caches.pages.insert(key, page))
+    }
+}
+
+/// The pages that a cursor or a batch walks through, with read-ahead.
+pub(super) struct ViewPages {
+    pub(super) reader: Arc<Reader>,
+    pub(super) blocks: Arc<dyn BlockSource>,
+}
+
+impl PageSource for ViewPages {
+    fn page(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
+        self.reader.pages.page(&*self.blocks, kind, ptr)
+    }
+
+    fn prefetch(&self, kind: BlockKind, ptrs: &[BlockPtr]) {
+        self.reader.prefetch(&self.blocks, kind, ptrs);
+    }
+}
+
+/// The pages that a read of one key goes through.
+pub(super) struct PointPages<'a> {
+    pub(super) pages: &'a PageStore,
+    pub(super) blocks: &'a dyn BlockSource,
+}
+
+impl PageSource for PointPages<'_> {
+    #[inline]
+    fn page(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
+        self.pages.page(self.blocks, kind, ptr)
+    }
+}
+
+fn key_of(ptr: &BlockPtr) -> PageKey {
+    PageKey { segment: ptr.segment, offset: ptr.offset }
+}
+
+#[cfg(test)]
+mod tests {
+    use lightning_db_storage::tree::{Cursor, ReadAhead, TreeRef};
+
+    use super::*;
+    use crate::config::LightningDbConfig;
+    use crate::read::testing::{TestStore, put};
+
+    fn reader(prefetch_enabled: bool) -> Arc<Reader> {
+        let config = LightningDbConfig { prefetch_enabled, ..LightningDbConfig::default() };
+        Reader::new(&config, Arc::new(Caches::new(8 << 20, false, 1)))
+    }
+
+    fn store_with_tree() -> (Arc<TestStore>, TreeRef) {
+        let store = TestStore::new();
+        let entries: Vec<_> =
+            (0u32..2000).map(|number| (number.to_be_bytes().to_vec(), put([1; 20]))).collect();
+        let (tree, _) = store.tree(&entries, 1024);
+        (store, tree)
+    }
+
+    fn scan(reader: &Arc<Reader>, store: &Arc<TestStore>, tree: TreeRef) -> usize {
+        let blocks: Arc<dyn BlockSource> = Arc::clone(store) as _;
+        let pages: Arc<dyn PageSource> = Arc::new(ViewPages { reader: Arc::clone(reader), blocks });
+        let mut cursor = Cursor::new(pages, tree, reader.read_ahead());
+        let mut count = 0;
+        let mut on_entry = cursor.seek_first().expect("sound");
+        while on_entry {
+            count += 1;
+            on_entry = cursor.next().expect("sound");
+        }
+        count
+    }
+
+    fn distinct_reads(store: &TestStore) -> (usize, usize) {
+        let mut reads: Vec<_> = store.reads.lock().iter().map(|ptr| (ptr.segment, ptr.offset)).collect();
+        let all = reads.len();
+        reads.sort_unstable();
+        reads.dedup();
+        (all, reads.len())
+    }
+
+    #[test]
+    fn a_page_is_read_once_with_and_without_reading_ahead() {
+        for prefetch_enabled in [false, true] {
+            let (store, tree) = store_with_tree();
+            let reader = reader(prefetch_enabled);
+            assert_eq!(scan(&reader, &store, tree), 2000);
+            assert_eq!(scan(&reader, &store, tree), 2000);
+            let (all, distinct) = distinct_reads(&store);
+            // A reader who missed just before the other one was done may read once more.
+            assert!(distinct > 40 && all <= distinct + distinct / 4, "{all} reads of {distinct} pages");
+        }
+    }
+
+    #[test]
+    fn read_ahead_is_done_by_other_threads_and_only_when_wanted() {
+        for prefetch_enabled in [false, true] {
+            let (store, tree) = store_with_tree();
+            let reader = reader(prefetch_enabled);
+            assert_eq!(reader.read_ahead(), ReadAhead { distance: if prefetch_enabled { 8 } else { 0 } });
+            // Slow enough for the others to be at it.
+            store.set_pause(std::time::Duration::from_millis(1));
+            scan(&reader, &store, tree);
+            let here = std::thread::current().id();
+            let elsewhere = store.readers.lock().iter().filter(|thread| **thread != here).count();
+            assert_eq!(elsewhere > 0, prefetch_enabled, "{elsewhere} pages");
+        }
+    }
+
+    #[test]
+    fn what_fails_ahead_fails_again_when_it_is_needed_and_not_for_ever() {
+        let (store, tree) = store_with_tree();
+        let reader = reader(true);
+        let root = tree.root.expect("a root");
+        store.fail_reads(true);
+        reader.pages.read_ahead(&*store, BlockKind::Inner, &root);
+        assert!(reader.pages.page(&*store, BlockKind::Inner, &root).is_err());
+        store.fail_reads(false);
+        assert!(reader.pages.page(&*store, BlockKind::Inner, &root).is_ok());
+    }
+
+    #[test]
+    fn many_threads_that_want_one_page_read_it_once() {
+        let (store, tree) = store_with_tree();
+        let reader = reader(false);
+        let root = tree.root.expect("a root");
+        store.set_pause(std::time::Duration::from_millis(30));
+        let barrier = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    reader.pages.page(&*store, BlockKind::Inner, &root).expect("read");
+                });
+            }
+        });
+        assert_eq!(store.reads.lock().len(), 1);
+    }
+
+    #[test]
+    fn closing_ends_the_threads_and_wipes_the_cache() {
+        let (store, tree) = store_with_tree();
+        let reader = reader(true);
+        scan(&reader, &store, tree);
+        assert!(reader.caches().pages.stats().pages > 0);
+        reader.close();
+        assert!(reader.check_open().is_err());
+        assert_eq!(reader.caches().pages.stats().pages, 0);
+        assert_eq!(Arc::strong_count(&reader.pages), 2, "of the reader and its prefetcher, of no thread");
+    }
+}
