@@ -1,6 +1,7 @@
 //! An embedded key-value database that keeps data secret, whole and recoverable.
 
 mod cache;
+mod check;
 mod config;
 mod database;
 mod engine;
@@ -12,6 +13,10 @@ mod observe;
 mod read;
 mod shared_bytes;
 
+pub use check::{
+    CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport, CheckSeverity,
+    CheckWatch, check, check_in,
+};
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use database::Database;
 pub use environment::Environment;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lightning_db_storage::bytes::ByteWriter;
 use lightning_db_storage::manifest::RestorePoint;
 use lightning_db_storage::segment::SegmentKind;
-use lightning_db_storage::wal::{CommitOps, LogEntry, PreparedSegment, WalSegmentInfo, WalSync, WalWriter};
+use lightning_db_storage::wal::{CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter};
 use lightning_db_storage::{SequenceNumber, StorageError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -114,6 +114,12 @@ impl Commits {
     /// Whether commits are logged.
     pub(super) fn has_log(&self) -> bool {
         self.has_log.load(Ordering::Acquire)
+    }
+
+    /// Looks while nothing is being logged, at the place where the log ends, if there is one.
+    pub(super) fn at_log_end<T>(&self, look: impl FnOnce(Option<WalPosition>) -> T) -> T {
+        let writer = self.writer.lock();
+        look(writer.log.as_ref().map(WalWriter::position))
     }
 
     /// Syncs the log, beside commits.

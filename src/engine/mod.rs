@@ -18,6 +18,7 @@
 
 mod background;
 mod catalog;
+mod check;
 mod close;
 mod commit;
 mod compact;
@@ -57,6 +58,7 @@ use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::{Op, Validate};
 use health::Health;
+pub(crate) use open::lock_for_reading;
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
 pub(crate) use segments::{OpenSegment, SegmentTable};
 pub(crate) use values::LARGE_VALUE_LEN;

@@ -99,8 +99,7 @@ impl Engine {
         environment: Environment,
     ) -> Result<Arc<Self>> {
         config.validate()?;
-        require_directory(&*environment.vfs, path)?;
-        let _while_opening = lock_if_there(&*environment.vfs, path)?;
+        let _while_opening = lock_for_reading(&*environment.vfs, path)?;
         let engine = Self::load(path, config, &environment, None)?;
         engine.replay_in_memory()?;
         Ok(engine)
@@ -292,8 +291,13 @@ fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
     Err(Error::Locked { path })
 }
 
-/// The lock, unless there is no lock file or it cannot be opened: then nobody can have it open for writing either.
-fn lock_if_there(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn FileLock>>> {
+/// The lock of a database that is to be read, so that nobody writes to it meanwhile. None when there is no lock file or it
+/// cannot be opened: then nobody can have it open for writing either.
+///
+/// # Errors
+/// `NotFound` when there is no such directory, `Locked` when somebody has it open for writing.
+pub(crate) fn lock_for_reading(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn FileLock>>> {
+    require_directory(vfs, directory)?;
     if vfs.metadata(&directory.join(LOCK_FILE)).is_err() {
         return Ok(None);
     }
