@@ -14,7 +14,7 @@ use crate::engine::{ReadView, Versions};
 use crate::error::Result;
 
 /// Keys that are looked for in the trees together. Bounds the pages that a batch holds in memory at once.
-const KEYS_AT_ONCE: usize = 512;
+const KEYS_AT_ONCE: usize = 256;
 
 /// Takes what was found: the key's place in the batch, and its value, if it has one.
 pub(crate) type Show<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>);

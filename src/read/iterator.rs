@@ -63,11 +63,12 @@ impl DatabaseIterator {
         if let Some(other) = other {
             narrow(other.range_mut(), end, cursor.key());
         }
-        let value = match self.view.load(cursor.value())? {
+        let value = cursor.value();
+        let bytes = match self.view.load(value)? {
             Some(mut large) => std::mem::take(&mut *large),
-            None => cursor.value().bytes().to_vec(),
+            None => value.bytes().to_vec(),
         };
-        Ok(Some((cursor.key().to_vec(), value)))
+        Ok(Some((cursor.key().to_vec(), bytes)))
     }
 
     /// The cursor of one end. When it is the second one, it begins with what the first has left.

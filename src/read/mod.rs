@@ -34,7 +34,6 @@ pub use cursor::Cursor;
 pub use iterator::DatabaseIterator;
 pub(crate) use merge::PendingWrites;
 pub use pinned::PinnedValue;
-pub(crate) use point::check_key;
 pub(crate) use range::KeyRange;
 pub(crate) use reader::Reader;
 pub(crate) use scan::ScanView;

@@ -104,6 +104,9 @@ fn key_of(ptr: &BlockPtr) -> PageKey {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
     use lightning_db_storage::tree::{Cursor, ReadAhead, TreeRef};
 
     use super::*;
@@ -111,15 +114,22 @@ mod tests {
     use crate::read::testing::{TestStore, put};
 
     fn reader(prefetch_enabled: bool) -> Arc<Reader> {
-        let config = LightningDbConfig { prefetch_enabled, ..LightningDbConfig::default() };
-        Reader::new(&config, Arc::new(Caches::new(8 << 20, false, 1)))
+        reader_with(&LightningDbConfig { prefetch_enabled, ..LightningDbConfig::default() })
+    }
+
+    fn reader_with(config: &LightningDbConfig) -> Arc<Reader> {
+        Reader::new(config, Arc::new(Caches::new(8 << 20, false, 1)))
     }
 
     fn store_with_tree() -> (Arc<TestStore>, TreeRef) {
+        store_with_pages_of(1024, 20)
+    }
+
+    fn store_with_pages_of(page_size: usize, value_len: usize) -> (Arc<TestStore>, TreeRef) {
         let store = TestStore::new();
         let entries: Vec<_> =
-            (0u32..2000).map(|number| (number.to_be_bytes().to_vec(), put([1; 20]))).collect();
-        let (tree, _) = store.tree(&entries, 1024);
+            (0u32..2000).map(|number| (number.to_be_bytes().to_vec(), put(vec![1; value_len]))).collect();
+        let (tree, _) = store.tree(&entries, page_size);
         (store, tree)
     }
 
@@ -164,11 +174,50 @@ mod tests {
             let reader = reader(prefetch_enabled);
             assert_eq!(reader.read_ahead(), ReadAhead { distance: if prefetch_enabled { 8 } else { 0 } });
             // Slow enough for the others to be at it.
-            store.set_pause(std::time::Duration::from_millis(1));
+            store.set_pause(Duration::from_millis(1));
             scan(&reader, &store, tree);
             let here = std::thread::current().id();
             let elsewhere = store.readers.lock().iter().filter(|thread| **thread != here).count();
             assert_eq!(elsewhere > 0, prefetch_enabled, "{elsewhere} pages");
+        }
+    }
+
+    #[test]
+    fn as_many_threads_read_ahead_as_are_configured() {
+        for prefetch_workers in [1, 4] {
+            let (store, tree) = store_with_tree();
+            let config =
+                LightningDbConfig { prefetch_workers, prefetch_distance: 16, ..LightningDbConfig::default() };
+            store.set_pause(Duration::from_millis(2));
+            scan(&reader_with(&config), &store, tree);
+            let here = std::thread::current().id();
+            let others: HashSet<_> =
+                store.readers.lock().iter().copied().filter(|thread| *thread != here).collect();
+            let expected = if prefetch_workers == 1 { 1..=1 } else { 2..=4 };
+            assert!(expected.contains(&others.len()), "{} threads of {prefetch_workers}", others.len());
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_ahead_than_the_configured_distance() {
+        for prefetch_distance in [1, 32] {
+            let (store, tree) = store_with_pages_of(4096, 200);
+            let config = LightningDbConfig { prefetch_distance, ..LightningDbConfig::default() };
+            let reader = reader_with(&config);
+            let blocks: Arc<dyn BlockSource> = Arc::clone(&store) as _;
+            let pages: Arc<dyn PageSource> = Arc::new(ViewPages { reader: Arc::clone(&reader), blocks });
+            let mut cursor = Cursor::new(pages, tree, reader.read_ahead());
+            assert!(cursor.seek_first().expect("sound"));
+            // Some 20 leaves of 100.
+            (0..400).for_each(|_| assert!(cursor.next().expect("sound")));
+            let many = || distinct_reads(&store).1 > 32;
+            // The threads need a while; how long, nothing tells.
+            let tries = if prefetch_distance == 1 { 20 } else { 2000 };
+            let found = (0..tries).any(|_| {
+                std::thread::sleep(Duration::from_millis(2));
+                many()
+            });
+            assert_eq!(found, prefetch_distance > 1, "{} pages", distinct_reads(&store).1);
         }
     }
 
@@ -189,7 +238,7 @@ mod tests {
         let (store, tree) = store_with_tree();
         let reader = reader(false);
         let root = tree.root.expect("a root");
-        store.set_pause(std::time::Duration::from_millis(30));
+        store.set_pause(Duration::from_millis(30));
         let barrier = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {

@@ -88,7 +88,7 @@ impl Reader {
 }
 
 /// Refuses what cannot be a key.
-pub(crate) const fn check_key(key: &[u8]) -> Result<()> {
+pub(super) const fn check_key(key: &[u8]) -> Result<()> {
     match key.len() {
         0 => Err(Error::EmptyKey),
         1..=MAX_KEY_LEN => Ok(()),
