@@ -12,6 +12,7 @@ mod memtable;
 mod observe;
 mod read;
 mod shared_bytes;
+mod transaction;
 
 pub use check::{
     CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport, CheckSeverity,
@@ -27,3 +28,4 @@ pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,
 };
 pub use read::{Cursor, DatabaseIterator, PinnedValue, Snapshot};
+pub use transaction::{Transaction, TransactionId, TransactionIterator};

@@ -2,6 +2,7 @@
 
 mod keys;
 mod read;
+mod transaction;
 
 use std::fmt;
 use std::path::Path;
@@ -14,6 +15,7 @@ use crate::engine::{Engine, Op};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::observe::Operation;
+use crate::transaction::Transactions;
 
 /// An open database.
 ///
@@ -37,6 +39,7 @@ use crate::observe::Operation;
 /// ```
 pub struct Database {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) transactions: Transactions,
 }
 
 impl Database {
@@ -107,7 +110,14 @@ impl Database {
     }
 
     fn of(engine: Arc<Engine>) -> Arc<Self> {
-        Arc::new(Self { engine })
+        Arc::new(Self { transactions: Transactions::new(&engine), engine })
+    }
+
+    /// Commits outside of any transaction. Where transactions lock what they write, so does this.
+    fn write(&self, operation: Operation, ops: &[Op<'_>]) -> Result<()> {
+        let _timer = self.engine.metrics.start_many(operation, ops.len());
+        let _locks = self.transactions.lock_for_writes(ops)?;
+        self.engine.commit(ops, None).map(drop)
     }
 
     /// Sets `key` to `value`.
@@ -116,8 +126,7 @@ impl Database {
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
     /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let _timer = self.engine.metrics.start(Operation::Write);
-        self.engine.commit(&[Op { key, value: Some(value) }], None).map(drop)
+        self.write(Operation::Write, &[Op { key, value: Some(value) }])
     }
 
     /// Removes `key`. It is no error if it is not there.
@@ -125,8 +134,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        let _timer = self.engine.metrics.start(Operation::Delete);
-        self.engine.commit(&[Op { key, value: None }], None).map(drop)
+        self.write(Operation::Delete, &[Op { key, value: None }])
     }
 
     /// Sets all these keys, in one commit: all or none, also after a crash. Of several values for one key the last one
@@ -135,9 +143,8 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_batch(&self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-        let _timer = self.engine.metrics.start_many(Operation::Write, items.len());
         let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op { key, value: Some(value) }).collect();
-        self.engine.commit(&ops, None).map(drop)
+        self.write(Operation::Write, &ops)
     }
 
     /// Removes all these keys, in one commit.
@@ -145,9 +152,8 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<()> {
-        let _timer = self.engine.metrics.start_many(Operation::Delete, keys.len());
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op { key, value: None }).collect();
-        self.engine.commit(&ops, None).map(drop)
+        self.write(Operation::Delete, &ops)
     }
 
     /// The sequence number of the newest commit; 0 when there is none yet.
@@ -208,6 +214,7 @@ impl Database {
     /// # Errors
     /// The first error of writing files. Commits are in the log then, and the next open finds them.
     pub fn close(&self) -> Result<()> {
+        self.transactions.close();
         self.engine.close()
     }
 
@@ -221,7 +228,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Err(error) = self.engine.close() {
+        if let Err(error) = self.close() {
             tracing::error!(%error, "the database could not be closed cleanly; the next open replays the log");
         }
     }

@@ -428,7 +428,8 @@ impl<'a> Member<'a> {
     }
 }
 
-fn check_op(op: &Op<'_>) -> Result<()> {
+/// Refuses keys and values beyond the limits.
+pub(crate) fn check_op(op: &Op<'_>) -> Result<()> {
     if op.key.is_empty() {
         return Err(Error::EmptyKey);
     }

@@ -56,7 +56,7 @@ use crate::observe::Metrics;
 use crate::read::Reader;
 use catalog::Catalog;
 use commit::Commits;
-pub(crate) use commit::{Op, Validate};
+pub(crate) use commit::{Op, Validate, check_op};
 use health::Health;
 pub(crate) use open::lock_for_reading;
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use lightning_db_storage::{Result, SequenceNumber};
 use parking_lot::Mutex;
 
+use super::Engine;
 use super::version::Version;
 use crate::memtable::Memtable;
 
@@ -105,6 +106,15 @@ impl Drop for WriterPin {
             }
         }
         state.trim();
+    }
+}
+
+impl Engine {
+    /// Whether a commit after `since` wrote `key`, or that is no longer known. Only commits that are done count.
+    pub(crate) fn changed_since(&self, key: &[u8], since: SequenceNumber) -> Result<bool> {
+        let version = self.versions.current();
+        let view = CommitView { version: &version, recent: &self.recent, pending: &BTreeMap::new() };
+        view.changed_since(key, since)
     }
 }
 

@@ -1,0 +1,107 @@
+//! What a transaction wrote so far, before anybody else can see it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::key::Key;
+use crate::engine::Op;
+use crate::memtable::MemValue;
+use crate::read::{KeyRange, PendingWrites};
+use crate::shared_bytes::SharedBytes;
+
+/// What a key takes in the tables that hold it, beside its bytes.
+const ENTRY_BYTES: usize = 64;
+
+/// The newest write of each key; `None` deletes it.
+#[derive(Default)]
+pub(super) struct WriteSet {
+    writes: BTreeMap<Key, Option<SharedBytes>>,
+}
+
+impl WriteSet {
+    /// What a write takes from the heap.
+    pub(super) fn bytes_of(key: &[u8], value: Option<&[u8]>) -> usize {
+        let value = value.map_or(0, |value| SharedBytes::memory_bytes_of(value.len()));
+        ENTRY_BYTES + SharedBytes::memory_bytes_of(key.len()) + value
+    }
+
+    /// Adds a write. Returns how many bytes of memory an earlier one of the same key gives back.
+    pub(super) fn insert(&mut self, key: &[u8], value: Option<&[u8]>) -> usize {
+        let new = value.map(SharedBytes::from);
+        if let Some(slot) = self.writes.get_mut(key) {
+            let old = std::mem::replace(slot, new);
+            return Self::bytes_of(key, old.as_deref());
+        }
+        self.writes.insert(Key::from(key), new);
+        0
+    }
+
+    /// What this transaction wrote to `key`, if it did.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&SharedBytes>> {
+        self.writes.get(key).map(Option::as_ref)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The writes within a range as they are now, for a scan. They are shared, not copied.
+    pub(super) fn within(&self, range: &KeyRange) -> PendingWrites {
+        let (start, end) = (range.start(), range.end());
+        if end.is_some_and(|end| end <= start) {
+            return Arc::new([]);
+        }
+        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let writes = self.writes.range::<[u8], _>(bounds);
+        writes.map(|(key, value)| (key.bytes().clone(), pending(value))).collect()
+    }
+
+    /// The writes as a commit takes them, in key order.
+    pub(super) fn ops(&self) -> Vec<Op<'_>> {
+        self.writes.iter().map(|(key, value)| Op { key: key.bytes(), value: value.as_deref() }).collect()
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.writes.keys().cloned().collect()
+    }
+}
+
+fn pending(value: &Option<SharedBytes>) -> MemValue {
+    value.as_ref().map_or(MemValue::Delete, |value| MemValue::Put(value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_write_of_a_key_counts_and_gives_back_the_older_ones_memory() {
+        let mut writes = WriteSet::default();
+        assert_eq!(writes.insert(b"k", Some(b"one")), 0);
+        assert_eq!(writes.insert(b"k", None), WriteSet::bytes_of(b"k", Some(b"one")));
+        assert_eq!(writes.insert(b"k", Some(b"two")), WriteSet::bytes_of(b"k", None));
+        assert_eq!(
+            writes.get(b"k").map(|value| value.map(|bytes| bytes.to_vec())),
+            Some(Some(b"two".to_vec()))
+        );
+        assert!(writes.get(b"other").is_none());
+        let ops = writes.ops();
+        assert_eq!((ops.len(), ops[0].key, ops[0].value), (1, &b"k"[..], Some(&b"two"[..])));
+    }
+
+    #[test]
+    fn a_scan_gets_the_writes_of_its_range() {
+        let mut writes = WriteSet::default();
+        for key in [b"a", b"b", b"c", b"d"] {
+            writes.insert(key, Some(key));
+        }
+        writes.insert(b"c", None);
+        let keys = |start: Option<&[u8]>, end: Option<&[u8]>| -> Vec<Vec<u8>> {
+            writes.within(&KeyRange::new(start, end)).iter().map(|(key, _)| key.to_vec()).collect()
+        };
+        assert_eq!(keys(None, None), [b"a", b"b", b"c", b"d"]);
+        assert_eq!(keys(Some(b"b"), Some(b"d")), [b"b", b"c"]);
+        assert!(keys(Some(b"d"), Some(b"b")).is_empty() && keys(Some(b"b"), Some(b"b")).is_empty());
+    }
+}
