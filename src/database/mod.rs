@@ -2,6 +2,7 @@
 
 mod keys;
 mod read;
+mod stats;
 mod transaction;
 
 use std::fmt;

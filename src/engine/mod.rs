@@ -22,6 +22,7 @@ mod check;
 mod close;
 mod commit;
 mod compact;
+mod figures;
 mod flush;
 mod health;
 mod install;

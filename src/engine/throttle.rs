@@ -57,6 +57,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a writer that came now would have to wait.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.versions.with_view(|version, _| matches!(self.pressure(version), Pressure::Stop))
+    }
+
     fn pressure(&self, version: &super::Version) -> Pressure {
         let limit = self.config.write_buffer_size;
         let active = version.active.memtable.memory_bytes();

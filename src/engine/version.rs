@@ -8,7 +8,7 @@
 //! Invariant: the trees of a version hold only commits that were published before the version became current. So a
 //! sequence number that was read while a version was current is never older than that version's trees.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -113,8 +113,8 @@ pub(crate) struct ReadView {
 pub(crate) struct Versions {
     current: ArcSwap<Version>,
     published: AtomicU64,
-    /// Held while a new version is made out of the current one.
-    change: Mutex<()>,
+    /// Versions that were replaced and that somebody may still hold. Locked while a new version is made.
+    replaced: Mutex<Vec<Weak<Version>>>,
 }
 
 impl Versions {
@@ -122,7 +122,7 @@ impl Versions {
         Self {
             current: ArcSwap::from_pointee(version),
             published: AtomicU64::new(published.0),
-            change: Mutex::new(()),
+            replaced: Mutex::default(),
         }
     }
 
@@ -168,8 +168,15 @@ impl Versions {
 
     /// Replaces the current version by what `next` makes of it.
     pub(crate) fn change(&self, next: impl FnOnce(&Version) -> Version) {
-        let _alone = self.change.lock();
+        let mut replaced = self.replaced.lock();
         let version = next(&self.current.load());
-        self.current.store(Arc::new(version));
+        let before = self.current.swap(Arc::new(version));
+        replaced.retain(|version| version.strong_count() > 0);
+        replaced.push(Arc::downgrade(&before));
+    }
+
+    /// How many holders older versions have: snapshots, transactions, reads under way.
+    pub(crate) fn holders_of_old(&self) -> usize {
+        self.replaced.lock().iter().map(Weak::strong_count).sum()
     }
 }
