@@ -74,7 +74,8 @@ impl Engine {
                 self.merges.done.wait(&mut busy);
             }
         }
-        let work = self.catalog.read(policy::compact_all);
+        let epoch = self.ctx.keyring.read().current_epoch();
+        let work = self.catalog.read(|manifest| policy::compact_all(manifest, epoch));
         let outcome = self.merge_with_reserve(&work);
         self.merges.state.lock().exclusive = false;
         self.merges.done.notify_all();

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use lightning_db_crypto::EpochId;
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::manifest::{Manifest, RunInfo};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
@@ -56,10 +57,12 @@ pub(super) fn choose(manifest: &Manifest, busy: &HashSet<u64>, base_is_busy: boo
     Some(Work::Base { runs, victims: victims(manifest, VICTIM_LIVE_PERCENT) })
 }
 
-/// Everything into the base, and all dead space emptied.
-pub(super) fn compact_all(manifest: &Manifest) -> Work {
+/// Everything into the base, all dead space emptied, and nothing left under another data key than that of `epoch`.
+pub(super) fn compact_all(manifest: &Manifest, epoch: EpochId) -> Work {
     let runs = manifest.keyspaces.iter().take(1).flat_map(|keyspace| &keyspace.runs);
-    Work::Base { runs: runs.map(|run| run.id).collect(), victims: victims(manifest, COMPACT_LIVE_PERCENT) }
+    let mut victims = victims(manifest, COMPACT_LIVE_PERCENT);
+    victims.extend(cleanable(manifest).filter(|info| info.epoch != epoch).map(|info| info.id));
+    Work::Base { runs: runs.map(|run| run.id).collect(), victims }
 }
 
 /// Bytes of runs that wait for a merge into the base.
