@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, Keyring, PortableAesGcm, SuiteId};
 use lightning_db_storage::compress::CompressionSettings;
-use lightning_db_storage::directory::{self, FileRole, LOCK_FILE};
+use lightning_db_storage::directory::{self, FileRole, KEYRING_FILES, LOCK_FILE};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Features, Keyspace, Manifest, ManifestStore};
 use lightning_db_storage::segment::{SaltCount, SealContext};
@@ -79,7 +79,7 @@ impl Engine {
         environment: Environment,
     ) -> Result<Arc<Self>> {
         config.validate()?;
-        require_directory(&*environment.vfs, path)?;
+        require_database(&*environment.vfs, path)?;
         let held = lock(&*environment.vfs, path)?;
         let engine = Self::load(path, config, &environment, Some(held))?;
         let start = engine.redo()?;
@@ -245,6 +245,19 @@ fn require_directory(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     }
     let not_a_directory = std::io::Error::from(std::io::ErrorKind::NotADirectory);
     Err(StorageError::io("open", path, not_a_directory).into())
+}
+
+/// Refuses a directory that holds no database, before a lock file is put into it.
+fn require_database(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    require_directory(vfs, path)?;
+    let is_missing = |name| match vfs.metadata(&path.join(name)) {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(_) => false,
+    };
+    if KEYRING_FILES.into_iter().all(is_missing) {
+        return Err(Error::NotFound { what: format!("a database in {}", path.display()) });
+    }
+    Ok(())
 }
 
 /// Makes the directory, or takes an empty one. Says whether it is new.
