@@ -357,7 +357,9 @@ impl Error {
                 Self::AlreadyExists { what: format!("a key slot labelled {label:?}") }
             }
             CryptoError::LastSlot => Self::LastKeySlot,
-            CryptoError::Io { path, source } => StorageError::io("read", path, source).into(),
+            CryptoError::Io { path, source } => {
+                Self::InvalidKey { origin: path.display().to_string(), reason: source.to_string() }
+            }
             other => Self::Crypto { reason: other.to_string() },
         }
     }
