@@ -80,8 +80,14 @@ commands! {
     Get(get),
     /// Remove a key
     Delete(delete),
+    /// Print keys and values in order
+    Scan(scan),
     /// Read entries from a file of another format
     Import(import),
+    /// Write all entries to a file
+    Export(export),
+    /// Merge everything into one sorted tree
+    Compact(compact),
     /// Give the present moment a name to restore to
     RestorePoint(restore_point),
     /// Show or change who can open a database

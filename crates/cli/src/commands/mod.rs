@@ -1,9 +1,12 @@
 //! The commands, one a file.
 
+pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod put;
 pub(crate) mod restore_point;
+pub(crate) mod scan;

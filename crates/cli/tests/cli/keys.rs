@@ -1,0 +1,97 @@
+//! Keys: where they come from, and keys list, add, remove, rotate.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Place, contents};
+
+const PASSPHRASE: (&str, &str) = ("THE_PASSPHRASE", "correct horse");
+
+#[test]
+fn a_wrong_missing_or_unusable_key_is_status_3_and_changes_nothing() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    let before = contents(&place.path("db"));
+    place.secret("wrong", &"00".repeat(32));
+    place.secret("short", "00");
+    place.secret("open", &"a7".repeat(32));
+    fs::set_permissions(place.path("open"), fs::Permissions::from_mode(0o644)).expect("permissions set");
+    for command in [&["get", "db", "k"][..], &["put", "db", "k", "w"], &["keys", "list", "db"]] {
+        let run = |key: &str| place.run(command.iter().chain(&["--key", key]));
+        run("file:wrong").is_failure(3, "wrong key");
+        run("file:short").is_failure(3, "short");
+        run("file:open").is_failure(3, "open");
+        run("env:UNSET_VARIABLE").is_failure(3, "UNSET_VARIABLE");
+        run("passphrase:prompt").is_failure(3, "passphrase:prompt");
+        let none = place.run_bare(command);
+        none.is_failure(3, "--key URI");
+        let json = place.run(command.iter().chain(&["--json", "--key", "file:wrong"]));
+        assert_eq!(json.error().0, "wrong_key");
+    }
+    assert!(before == contents(&place.path("db")), "no file has changed");
+    assert_eq!(place.ok(["get", "db", "k"]), "v\n");
+}
+
+#[test]
+fn keys_are_added_listed_and_removed() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    place.secret("second", &"b8".repeat(32));
+    assert_eq!(place.ok(["keys", "add", "db", "file:second"]), "added key 2 (file) to db\n");
+    let variables = [("LIGHTNING_DB_KEY", "file:key"), PASSPHRASE];
+    let added =
+        place.run_with(&variables, ["keys", "add", "db", "passphrase-env:THE_PASSPHRASE", "--label", "me"]);
+    assert_eq!((added.status, added.out.as_str()), (0, "added key 3 (me) to db\n"), "{added:?}");
+    place.fails(1, "already exists", ["keys", "add", "db", "file:second", "--label", "me"]);
+    place.fails(2, "label", ["keys", "add", "db", "file:second", "--label", ""]);
+    place.fails(3, "nofile", ["keys", "add", "db", "file:nofile"]);
+
+    let with_passphrase = ["get", "db", "k", "--key", "passphrase-env:THE_PASSPHRASE"];
+    assert_eq!(place.run_with(&[PASSPHRASE], with_passphrase).out, "v\n");
+    assert_eq!(place.run(["get", "db", "k", "--key", "file:second"]).out, "v\n");
+
+    let listed = place.json(["keys", "list", "db"]);
+    let labels: Vec<_> = listed["keys"].as_array().expect("a list").iter().map(|key| &key["label"]).collect();
+    assert_eq!(labels, ["default", "file", "me"]);
+    assert!(place.ok(["keys", "list", "db"]).contains("passphrase"));
+
+    assert!(place.ok(["keys", "remove", "db", "1"]).contains("copies and backups made before still open"));
+    place.fails(3, "wrong key", ["get", "db", "k"]);
+    let second = |arguments: &[&str]| place.run(arguments.iter().chain(&["--key", "file:second"]));
+    assert_eq!(second(&["get", "db", "k"]).out, "v\n");
+    second(&["keys", "remove", "db", "9"]).is_failure(4, "key slot 9");
+    assert_eq!(second(&["keys", "remove", "db", "3"]).status, 0);
+    second(&["keys", "remove", "db", "2"]).is_failure(1, "only key");
+    second(&["keys", "remove", "db", "two"]).is_failure(2, "two");
+}
+
+#[test]
+fn the_data_key_is_rotated() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "old", "1"]);
+    assert!(place.ok(["keys", "rotate", "db"]).contains("data key 2"));
+    place.ok(["put", "db", "new", "2"]);
+    assert_eq!(place.json(["keys", "rotate", "db"])["epoch"], 3);
+    place.ok(["compact", "db"]);
+    assert_eq!(place.ok(["scan", "db"]), "new\t2\nold\t1\n");
+}
+
+#[test]
+fn a_database_without_encryption_has_no_keys() {
+    let place = Place::new();
+    assert_eq!(place.run_bare(["create", "db", "--no-encryption"]).status, 0);
+    assert!(place.run_bare(["keys", "list", "db"]).out.contains("not encrypted"));
+    place.run_bare(["keys", "add", "db", "file:key"]).is_failure(3, "not encrypted");
+    place.run_bare(["keys", "rotate", "db"]).is_failure(3, "not encrypted");
+}
+
+#[test]
+fn neither_keys_nor_values_are_in_any_file() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "a-conspicuous-key", "a-conspicuous-value"]);
+    place.ok(["compact", "db"]);
+    for (path, content) in contents(&place.path("db")) {
+        let has = |needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
+        assert!(!has(b"a-conspicuous") && !has(&[0xa7; 32]), "{}", path.display());
+    }
+}
