@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lightning_db_storage::manifest::Manifest;
 use lightning_db_storage::segment::{SealContext, SegmentKind};
-use lightning_db_storage::wal::{ScanOutcome, WalPosition, WalSegmentInfo, scan};
+use lightning_db_storage::wal::{ScanOutcome, WalPosition, WalSegmentInfo, damaged_places, scan};
 use lightning_db_storage::{Result, SequenceNumber, StorageError};
 
 use super::{CheckReport, Phase, Watch, step};
@@ -57,11 +57,28 @@ fn check_chain(
                 });
                 report.error(error);
                 let Some(damaged) = damaged else { return };
+                note_further(ctx, &rest[damaged], report);
                 report.covered.log_segments += damaged as u64 + 1;
                 rest = &rest[damaged + 1..];
                 // What is behind can only be held against itself.
                 (before, known_through) = (None, SequenceNumber(u64::MAX));
             }
+        }
+    }
+}
+
+/// The places of a damaged segment that are damaged too, behind the one that was reported.
+fn note_further(ctx: &SealContext, info: &WalSegmentInfo, report: &mut CheckReport) {
+    let path = ctx.segment_path(SegmentKind::Wal, info.id);
+    let known = report.findings.last().and_then(|finding| finding.offset);
+    // What keeps the segment from being read at all was reported.
+    for place in damaged_places(ctx, info).unwrap_or_default() {
+        if Some(place) != known {
+            report.error(StorageError::corrupt(
+                &path,
+                place,
+                "a log frame is not the one that was written here",
+            ));
         }
     }
 }

@@ -169,6 +169,25 @@ fn a_missing_file_is_named_and_the_rest_is_checked_all_the_same() {
 }
 
 #[test]
+fn every_damaged_frame_of_a_log_segment_is_named() {
+    let (memory, home) = Home::in_memory();
+    for index in [0, 1] {
+        let path = home.log_path(index);
+        for at in [300, 305, 700] {
+            memory.corrupt(&path, at, 1).expect("in the file");
+        }
+        let report = home.check(Depth::Deep);
+        let places: Vec<u64> = report.findings.iter().filter_map(|finding| finding.offset).collect();
+        assert!(report.findings.iter().all(|finding| finding.file == path));
+        let [first, second] = places[..] else { panic!("{:#?}", report.findings) };
+        assert!(first <= 300 && 305 < second && second <= 700, "{places:?}");
+        for at in [300, 305, 700] {
+            memory.corrupt(&path, at, 1).expect("in the file");
+        }
+    }
+}
+
+#[test]
 fn damage_in_several_places_is_found_in_one_go() {
     let (memory, home) = Home::in_memory();
     let files = [

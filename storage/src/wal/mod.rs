@@ -52,6 +52,7 @@ pub use cursor::LogBytes;
 pub use record::{CommitOps, MAX_INLINE_VALUE_LEN};
 pub use replay::Replay;
 pub use scan::{CutReport, ScanOutcome, SettledLog, scan};
+pub use search::damaged_places;
 pub use segment::{PreparedSegment, prepare_segment};
 pub use sync::WalSync;
 pub use writer::{Appended, LogEntry, WalWriter};
