@@ -111,6 +111,8 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use lightning_db_crypto::SeededEntropy;
     use lightning_db_storage::clock::ManualClock;
     use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, Vfs};
@@ -213,6 +215,39 @@ mod tests {
         memory.remove_file(&base).expect("removed");
         let report = check_closed(&memory, 4).expect("checked");
         assert!(report.findings.iter().any(|finding| finding.what.contains("missing")));
+    }
+
+    #[test]
+    fn nothing_is_found_wrong_while_others_write_flush_and_merge() {
+        let memory = MemVfs::new();
+        let config = LightningDbConfig {
+            background_compaction: true,
+            write_buffer_size: 256 << 10,
+            wal_segment_size: 1 << 20,
+            ..config()
+        };
+        let db = Database::create_in(environment(&memory, FaultPlan::new()), PATH, config).expect("created");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in (0..30_000_u32).take_while(|_| !done.load(Ordering::Relaxed)) {
+                    let len = if n % 3000 == 7 { 100_000 } else { 100 };
+                    db.put(&(n.wrapping_mul(2_654_435_761) % 5000).to_be_bytes(), &vec![1; len])
+                        .expect("put");
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            let mut checks = 0;
+            while checks < 8 && !(checks > 0 && done.load(Ordering::Relaxed)) {
+                let report = db.check(CheckDepth::Deep).expect("checked");
+                done.fetch_or(!report.findings.is_empty(), Ordering::Relaxed);
+                assert_eq!(report.findings, []);
+                checks += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(db.check(CheckDepth::Deep).expect("checked").findings, []);
+        assert!(db.engine.catalog.read(|manifest| manifest.next_run) > 5, "several runs came meanwhile");
     }
 
     #[test]

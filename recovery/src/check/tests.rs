@@ -326,4 +326,7 @@ fn so_many_findings_are_kept_and_the_rest_are_counted() {
     sum.error(StorageError::corrupt("f", 0, "x"));
     sum.absorb(report);
     assert_eq!((sum.errors, sum.findings.len()), (20_001, 10_000));
+    sum.warning(Path::new("g"), None, "y", "z");
+    sum.retract(|finding| finding.offset.is_some_and(|offset| offset < 100));
+    assert_eq!((sum.errors, sum.warnings, sum.findings.len()), (20_001 - 101, 1, 10_000 - 101));
 }
