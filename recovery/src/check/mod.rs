@@ -134,8 +134,9 @@ pub fn check_database(
     files::check_twins(ctx, &mut report);
     let segments = files::check_segments(ctx, manifest, depth, watch, &mut report)?;
     let hasher = ctx.keyring.read().content_hasher();
-    let trees = check_trees(&segments, manifest, &hasher, depth, watch)?;
-    report.absorb(trees);
+    let mut walked = trees::walk_trees(&segments, manifest, &hasher, depth, watch)?;
+    walked.check_live_bytes(manifest);
+    report.absorb(walked.report);
     log::check_log(ctx, manifest, watch, &mut report)?;
     Ok(report)
 }

@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 
 use super::{CheckReport, Depth, Phase, Watch, step};
 
-/// Checks every tree of `manifest`: those of the keyspaces, of named checkpoints, and the runs kept for repositories.
+/// Checks every tree of `manifest`: those of the keyspaces, of named checkpoints, and the runs kept for repositories. The
+/// manifest may be that of a backup, whose counts of live bytes are of another moment: they are not looked at.
 ///
 /// # Errors
 /// `Cancelled`. Damage is in the report.
@@ -31,6 +32,24 @@ pub fn check_trees(
     depth: Depth,
     watch: Watch<'_>,
 ) -> Result<CheckReport> {
+    walk_trees(blocks, manifest, hasher, depth, watch).map(|walked| walked.report)
+}
+
+/// What a walk over all trees found.
+pub(super) struct Walked {
+    pub(super) report: CheckReport,
+    /// Bytes in use by the current trees, by segment, if all of them could be read.
+    live: Option<HashMap<SegmentId, u64>>,
+}
+
+/// As [`check_trees`].
+pub(super) fn walk_trees(
+    blocks: &dyn BlockSource,
+    manifest: &Manifest,
+    hasher: &ContentHasher,
+    depth: Depth,
+    watch: Watch<'_>,
+) -> Result<Walked> {
     let trees = trees_of(manifest);
     let total = trees.iter().map(|tree| tree.tree.stored_bytes).sum();
     let pages = Watched { pages: DirectPages(blocks), watch, done: AtomicU64::new(0), total };
@@ -42,10 +61,26 @@ pub fn check_trees(
         live_is_known &= is_sound || !tree.is_current;
     }
     step(watch, Phase::Trees, total, total)?;
-    if live_is_known {
-        check.live_bytes(manifest);
+    Ok(Walked { report: check.report, live: live_is_known.then_some(check.live) })
+}
+
+impl Walked {
+    /// Compares the manifest's counts of live bytes with what the walk came across.
+    pub(super) fn check_live_bytes(&mut self, manifest: &Manifest) {
+        let Some(live) = &self.live else { return };
+        for info in &manifest.segments {
+            let found = live.get(&info.id).copied().unwrap_or_default();
+            let counted = info.live_bytes;
+            let file = segment_file_name(info.kind, info.id);
+            let what = format!("{found} bytes of it are in use, and {counted} are counted as such");
+            if found > counted {
+                self.report.error(StorageError::corrupt(file, 0, what));
+            } else if found < counted && info.kind != SegmentKind::Run {
+                // A run counts as a whole as long as it exists.
+                self.report.warning(file.as_ref(), None, what, "nothing is lost; the space is freed later");
+            }
+        }
     }
-    Ok(check.report)
 }
 
 /// A tree and what it is part of.
@@ -189,23 +224,6 @@ impl Check<'_> {
             self.damage(in_run(first, what))?;
         }
         Ok(())
-    }
-
-    /// Compares the manifest's counts of live bytes with what the walk came across.
-    fn live_bytes(&mut self, manifest: &Manifest) {
-        for info in &manifest.segments {
-            let found = self.live.get(&info.id).copied().unwrap_or_default();
-            let counted = info.live_bytes;
-            let file = segment_file_name(info.kind, info.id);
-            if found > counted {
-                let what = format!("{found} bytes of it are in use, and {counted} are counted as such");
-                self.report.error(StorageError::corrupt(file, 0, what));
-            } else if found < counted && info.kind != SegmentKind::Run {
-                // A run counts as a whole as long as it exists.
-                let what = format!("{found} bytes of it are in use, and {counted} are counted as such");
-                self.report.warning(file.as_ref(), None, what, "nothing is lost; the space is freed later");
-            }
-        }
     }
 
     fn damage(&mut self, error: StorageError) -> Result<()> {
