@@ -127,7 +127,7 @@ impl Database {
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
     /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.write(Operation::Write, &[Op { key, value: Some(value) }])
+        self.write(Operation::Write, &[Op::put(key, value)])
     }
 
     /// Removes `key`. It is no error if it is not there.
@@ -135,7 +135,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        self.write(Operation::Delete, &[Op { key, value: None }])
+        self.write(Operation::Delete, &[Op::delete(key)])
     }
 
     /// Sets all these keys, in one commit: all or none, also after a crash. Of several values for one key the last one
@@ -144,7 +144,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_batch(&self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-        let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op { key, value: Some(value) }).collect();
+        let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op::put(key, value)).collect();
         self.write(Operation::Write, &ops)
     }
 
@@ -153,7 +153,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<()> {
-        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op { key, value: None }).collect();
+        let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(key)).collect();
         self.write(Operation::Delete, &ops)
     }
 

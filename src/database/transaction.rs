@@ -37,8 +37,9 @@ impl Database {
 
     /// Writes `value` under `key` in a transaction. Others see it once the transaction is committed.
     ///
-    /// What all open transactions together hold in memory is limited to 64 MiB. With `use_optimized_transactions` off
-    /// the key is locked until the transaction ends, and another transaction's lock is waited for.
+    /// What all open transactions together hold in memory is limited to 32 MiB. Values of 64 KiB or more do not count:
+    /// they are kept in files. With `use_optimized_transactions` off the key is locked until the transaction ends, and
+    /// another transaction's lock is waited for.
     ///
     /// # Errors
     /// - `EmptyKey`, `KeyTooLarge`, `ValueTooLarge`, `TransactionReadOnly`, `ReadOnly`, `TransactionTooLarge`: nothing

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lightning_db_storage::bytes::ByteWriter;
+use lightning_db_storage::extent::ExtentRef;
 use lightning_db_storage::manifest::RestorePoint;
 use lightning_db_storage::segment::SegmentKind;
-use lightning_db_storage::wal::{CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter};
+use lightning_db_storage::wal::{
+    CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter,
+};
 use lightning_db_storage::{SequenceNumber, StorageError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use super::op::{Op, OpValue, OwnedValue};
 use super::recent::CommitView;
 use super::values::{LARGE_VALUE_LEN, ValueLog};
 use super::version::Layer;
@@ -24,18 +28,6 @@ use crate::config::WalSyncMode;
 use crate::error::{Error, Result};
 use crate::memtable::MemValue;
 use crate::shared_bytes::SharedBytes;
-
-/// Longest key, in bytes.
-pub(crate) const MAX_KEY_LEN: usize = 65_535;
-/// Longest value, in bytes.
-pub(crate) const MAX_VALUE_LEN: usize = 1 << 30;
-
-/// One write: a value, or `None` to delete the key.
-#[derive(Clone, Copy)]
-pub(crate) struct Op<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) value: Option<&'a [u8]>,
-}
 
 /// Decides, when all earlier commits are known, whether this one may happen. Its error is the commit's.
 pub(crate) type Validate = Box<dyn FnOnce(&CommitView<'_>) -> Result<()> + Send>;
@@ -63,7 +55,7 @@ pub(super) struct Writer {
 
 /// A commit that waits for somebody else to do it.
 struct Ticket {
-    ops: Vec<(Zeroizing<Vec<u8>>, Option<Zeroizing<Vec<u8>>>)>,
+    ops: Vec<(Zeroizing<Vec<u8>>, Option<OwnedValue>)>,
     validate: Mutex<Option<Validate>>,
     outcome: Mutex<Option<Result<SequenceNumber>>>,
 }
@@ -136,13 +128,13 @@ impl Engine {
     /// What `validate` returns; `EmptyKey`, `KeyTooLarge`, `ValueTooLarge`; `DiskFull`, after which writing can go on;
     /// `Poisoned` and other failures, after which it cannot.
     pub(crate) fn commit(&self, ops: &[Op<'_>], validate: Option<Validate>) -> Result<SequenceNumber> {
-        ops.iter().try_for_each(check_op)?;
+        ops.iter().try_for_each(Op::check)?;
         self.check_writable()?;
         if ops.is_empty() && validate.is_none() {
             return Ok(self.versions.published());
         }
         self.throttle(ops.iter().all(|op| op.value.is_none()))?;
-        let is_large = ops.iter().any(|op| op.value.is_some_and(|value| value.len() >= LARGE_VALUE_LEN));
+        let is_large = ops.iter().any(|op| op.value_len() >= LARGE_VALUE_LEN as u64);
         let writer = if is_large { Some(self.commits.writer.lock()) } else { self.commits.writer.try_lock() };
         if let Some(mut writer) = writer {
             return self.lead(&mut writer, Some(Member::new(ops.to_vec(), validate)));
@@ -269,10 +261,16 @@ impl Engine {
     }
 
     fn memtable_values(&self, layer: &Layer, ops: &[Op<'_>]) -> Result<Vec<MemValue>> {
-        let value = |op: &Op<'_>| match op.value {
-            None => Ok(MemValue::Delete),
-            Some(value) if value.len() < LARGE_VALUE_LEN => Ok(MemValue::Put(SharedBytes::from(value))),
-            Some(value) => self.large_value(layer, value.len() as u64, &mut &*value),
+        let value = |op: &Op<'_>| {
+            let is_large = op.value_len() >= LARGE_VALUE_LEN as u64;
+            match op.value {
+                None => Ok(MemValue::Delete),
+                Some(OpValue::Lent(bytes)) if !is_large => Ok(MemValue::Put(SharedBytes::from(bytes))),
+                Some(OpValue::Shared(bytes)) if !is_large => Ok(MemValue::Put(bytes.clone())),
+                Some(OpValue::Lent(mut bytes)) => self.large_value(layer, op.value_len(), &mut bytes),
+                Some(OpValue::Shared(bytes)) => self.large_value(layer, op.value_len(), &mut &**bytes),
+                Some(OpValue::Stored(value)) => self.large_value(layer, value.len(), &mut value.reader()),
+            }
         };
         ops.iter().map(value).collect()
     }
@@ -285,16 +283,22 @@ impl Engine {
         value: &mut dyn std::io::Read,
     ) -> Result<MemValue> {
         ValueLog::check_space(&self.ctx, len)?;
-        let open = || (self.segment_options(SegmentKind::Value), self.catalog.segment_ids());
-        let written = layer.values.write(&self.ctx, open, &self.hasher, len, value);
-        let extent = written.map_err(|error| {
-            let error = Error::from(error);
-            self.health.poison(&error);
-            error
-        })?;
+        let extent =
+            self.write_value(&layer.values, len, value).inspect_err(|error| self.health.poison(error))?;
         let mut encoded = ByteWriter::new();
         extent.encode(&mut encoded);
         Ok(MemValue::Extent(SharedBytes::from(encoded.as_slice())))
+    }
+
+    /// Writes a large value to segments that are not in the manifest yet.
+    pub(super) fn write_value(
+        &self,
+        log: &ValueLog,
+        len: u64,
+        value: &mut dyn std::io::Read,
+    ) -> Result<ExtentRef> {
+        let open = || (self.segment_options(SegmentKind::Value), self.catalog.segment_ids());
+        Ok(log.write(&self.ctx, open, &self.hasher, len, value)?)
     }
 
     /// Logs the accepted members, as many at a time as fit a frame, then applies and publishes those that were logged.
@@ -383,8 +387,8 @@ impl Engine {
 
 impl Ticket {
     fn new(ops: &[Op<'_>], validate: Option<Validate>) -> Self {
-        let copy = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
-        let ops = ops.iter().map(|op| (copy(op.key), op.value.map(copy))).collect();
+        let owned = |op: &Op<'_>| (Zeroizing::new(op.key.to_vec()), op.value.map(OpValue::to_owned));
+        let ops = ops.iter().map(owned).collect();
         Self { ops, validate: Mutex::new(validate), outcome: Mutex::default() }
     }
 
@@ -407,9 +411,9 @@ impl<'a> Member<'a> {
     }
 
     fn of_ticket(ticket: &'a Arc<Ticket>) -> Self {
-        let op = |(key, value): &'a (Zeroizing<Vec<u8>>, Option<Zeroizing<Vec<u8>>>)| Op {
+        let op = |(key, value): &'a (Zeroizing<Vec<u8>>, Option<OwnedValue>)| Op {
             key: key.as_slice(),
-            value: value.as_ref().map(|value| value.as_slice()),
+            value: value.as_ref().map(OwnedValue::lend),
         };
         let ops = ticket.ops.iter().map(op).collect();
         let validate = ticket.validate.lock().take();
@@ -420,24 +424,12 @@ impl<'a> Member<'a> {
         let mut ops = CommitOps::new();
         for op in &self.ops {
             match op.value {
-                Some(value) => ops.put(op.key, value),
+                Some(OpValue::Lent(bytes)) => ops.put(op.key, bytes),
+                Some(OpValue::Shared(bytes)) => ops.put(op.key, bytes),
+                Some(OpValue::Stored(value)) => ops.put_from(op.key, value.len(), value.reader()),
                 None => ops.delete(op.key),
             }
         }
         ops
     }
-}
-
-/// Refuses keys and values beyond the limits.
-pub(crate) fn check_op(op: &Op<'_>) -> Result<()> {
-    if op.key.is_empty() {
-        return Err(Error::EmptyKey);
-    }
-    if op.key.len() > MAX_KEY_LEN {
-        return Err(Error::KeyTooLarge);
-    }
-    if op.value.is_some_and(|value| value.len() > MAX_VALUE_LEN) {
-        return Err(Error::ValueTooLarge);
-    }
-    Ok(())
 }

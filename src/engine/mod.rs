@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! commit.rs   many threads' commits as one group: validate, log, apply, publish
+//! op.rs       what a commit consists of; stored.rs: large values that were written before it
 //! log.rs      the write-ahead log's segments: made ready, retired
 //! flush.rs    a frozen memtable becomes a run
 //! compact.rs  runs become fewer runs, and then the base; policy.rs chooses
@@ -29,6 +30,7 @@ mod install;
 mod keys;
 mod log;
 mod memory;
+mod op;
 mod open;
 mod policy;
 mod recent;
@@ -36,6 +38,7 @@ mod redo;
 mod reserve;
 mod retained;
 mod segments;
+mod stored;
 mod throttle;
 mod values;
 mod version;
@@ -57,12 +60,13 @@ use crate::observe::Metrics;
 use crate::read::Reader;
 use catalog::Catalog;
 use commit::Commits;
-pub(crate) use commit::{Op, Validate, check_op};
+pub(crate) use commit::Validate;
 use health::Health;
 pub(crate) use open::lock_for_reading;
+pub(crate) use op::{Op, OpValue, OwnedValue};
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
 pub(crate) use segments::{OpenSegment, SegmentTable};
-pub(crate) use values::LARGE_VALUE_LEN;
+pub(crate) use values::{LARGE_VALUE_LEN, ValueLog};
 pub(crate) use version::{Layer, ReadView, Run, TreeState, Version, Versions};
 
 /// An open database.

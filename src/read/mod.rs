@@ -36,5 +36,5 @@ pub(crate) use merge::PendingWrites;
 pub use pinned::PinnedValue;
 pub(crate) use range::KeyRange;
 pub(crate) use reader::Reader;
-pub(crate) use scan::ScanView;
+pub(crate) use scan::{Pending, ScanView};
 pub use snapshot::Snapshot;

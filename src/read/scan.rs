@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use lightning_db_storage::Result as StorageResult;
 use lightning_db_storage::page::EntryValue;
-use lightning_db_storage::pointer::BlockSource;
+use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::{Cursor as TreeCursor, PageSource};
 use zeroize::Zeroizing;
 
@@ -11,7 +12,7 @@ use super::merge::{MergeCursor, PendingWrites, Source, versions_in_a_tree};
 use super::pages::ViewPages;
 use super::point::large_value;
 use super::{KeyRange, Reader};
-use crate::engine::ReadView;
+use crate::engine::{ReadView, ValueLog};
 use crate::error::Result;
 use crate::memtable::MemCursor;
 
@@ -20,12 +21,20 @@ use crate::memtable::MemCursor;
 pub(crate) struct ScanView {
     reader: Arc<Reader>,
     view: ReadView,
-    pending: Option<PendingWrites>,
+    pending: Option<Pending>,
+}
+
+/// A transaction's own writes.
+#[derive(Clone)]
+pub(crate) struct Pending {
+    pub(crate) writes: PendingWrites,
+    /// Where its large values are.
+    pub(crate) values: Arc<ValueLog>,
 }
 
 impl ScanView {
     /// What `view` shows, below the uncommitted writes in `pending`.
-    pub(crate) fn new(reader: &Arc<Reader>, view: &ReadView, pending: Option<PendingWrites>) -> Self {
+    pub(crate) fn new(reader: &Arc<Reader>, view: &ReadView, pending: Option<Pending>) -> Self {
         Self { reader: Arc::clone(reader), view: view.clone(), pending }
     }
 
@@ -33,7 +42,8 @@ impl ScanView {
     pub(super) fn cursor(&self, range: KeyRange) -> Result<MergeCursor> {
         self.check_open()?;
         let (version, at) = (&self.view.version, self.view.sequence);
-        let mut sources: Vec<Source> = self.pending.iter().cloned().map(Source::pending).collect();
+        let mut sources: Vec<Source> =
+            self.pending.iter().map(|pending| Source::pending(Arc::clone(&pending.writes))).collect();
         let visible =
             version.layers().filter(|layer| layer.memtable.first_sequence().is_some_and(|first| first <= at));
         sources.extend(visible.map(|layer| Source::Memory(MemCursor::new(Arc::clone(&layer.memtable), at))));
@@ -53,12 +63,22 @@ impl ScanView {
     pub(super) fn load(&self, value: EntryValue<'_>) -> Result<Option<Zeroizing<Vec<u8>>>> {
         match value {
             EntryValue::Put(_) | EntryValue::Delete => Ok(None),
-            EntryValue::Extent(encoded) => large_value(&*self.view.version, encoded).map(Some),
+            EntryValue::Extent(encoded) => large_value(self, encoded).map(Some),
             EntryValue::Versions(_) => Err(versions_in_a_tree().into()),
         }
     }
 
     pub(super) fn check_open(&self) -> Result<()> {
         self.reader.check_open()
+    }
+}
+
+/// A transaction's large values, before those of the version. Numbers of segments tell them apart.
+impl BlockSource for ScanView {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> StorageResult<Zeroizing<Vec<u8>>> {
+        match self.pending.as_ref().and_then(|pending| pending.values.segment(ptr.segment)) {
+            Some(segment) => segment.read(kind, ptr),
+            None => self.view.version.read_block(kind, ptr),
+        }
     }
 }

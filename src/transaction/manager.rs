@@ -14,13 +14,14 @@ use super::registry::{Ended, Registry, Slot};
 use super::scan::TransactionIterator;
 use super::validate::unchanged;
 use super::write_set::WriteSet;
-use crate::engine::{Engine, Op, check_op};
+use crate::engine::{Engine, LARGE_VALUE_LEN, Op, OpValue, OwnedValue};
 use crate::error::{Error, Result};
 use crate::observe::Operation;
-use crate::read::{DatabaseIterator, KeyRange, PinnedValue, ScanView};
+use crate::read::{DatabaseIterator, KeyRange, Pending, PinnedValue, ScanView};
+use crate::shared_bytes::SharedBytes;
 
 /// What all open transactions together may hold in memory.
-const MEMORY_BYTES_MAX: usize = 64 << 20;
+const MEMORY_BYTES_MAX: usize = 32 << 20;
 
 /// The transactions of one database.
 pub(crate) struct Transactions {
@@ -67,7 +68,7 @@ impl Transactions {
     /// transaction goes on; `TransactionConflict` and `Deadlock`, after which it is aborted; `TransactionNotFound`,
     /// `TransactionTimedOut`.
     pub(crate) fn write(&self, id: TransactionId, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        check_op(&Op { key, value })?;
+        Op { key, value: value.map(OpValue::Lent) }.check()?;
         let operation = if value.is_some() { Operation::Write } else { Operation::Delete };
         let _timer = self.shared.engine.metrics.start(operation);
         self.shared.with(id, |slot, transaction| self.shared.write(slot, transaction, key, value))
@@ -294,15 +295,28 @@ impl Shared {
         if self.engine.read_only {
             return Err(Error::ReadOnly);
         }
-        let bytes = WriteSet::bytes_of(key, value);
+        let bytes = WriteSet::bytes_of(key, value.map_or(0, <[u8]>::len));
         transaction.reserve(bytes)?;
-        if let Err(error) = self.lock(slot, transaction, key) {
-            transaction.give_back(bytes);
-            return Err(error);
+        let locked = self.lock(slot, transaction, key);
+        match locked.and_then(|()| value.map(|value| self.own(transaction, value)).transpose()) {
+            Ok(value) => {
+                let freed = transaction.writes.insert(key, value);
+                transaction.give_back(freed);
+                Ok(())
+            }
+            Err(error) => {
+                transaction.give_back(bytes);
+                Err(error)
+            }
         }
-        let freed = transaction.writes.insert(key, value);
-        transaction.give_back(freed);
-        Ok(())
+    }
+
+    /// A value that the transaction keeps: in memory, or a large one in a file.
+    fn own(&self, transaction: &OpenTransaction, value: &[u8]) -> Result<OwnedValue> {
+        if value.len() < LARGE_VALUE_LEN {
+            return Ok(OwnedValue::Shared(SharedBytes::from(value)));
+        }
+        self.engine.store_value(&transaction.values, value).map(OwnedValue::Stored)
     }
 
     /// Locks a key, if this database's transactions do, and sees to it that nobody wrote it since the transaction
@@ -325,7 +339,7 @@ impl Shared {
 
     fn get(&self, transaction: &mut OpenTransaction, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if let Some(written) = transaction.writes.get(key) {
-            return Ok(written.map(|value| value.to_vec()));
+            return written.map(OwnedValue::to_vec).transpose();
         }
         if transaction.remembers_reads() && !transaction.reads.has_key(key) {
             transaction.reserve(ReadSet::bytes_of_key(key))?;
@@ -347,7 +361,8 @@ impl Shared {
             None
         };
         let view = transaction.view.clone().unwrap_or_else(|| self.engine.versions.view());
-        let pending = transaction.writes.within(&range);
+        let writes = transaction.writes.within(&range);
+        let pending = Pending { writes, values: Arc::clone(&transaction.values) };
         let view = ScanView::new(&self.engine.reader, &view, Some(pending));
         let entries = DatabaseIterator::new(view, range, false)?;
         Ok(TransactionIterator::new(entries, Arc::clone(&transaction.fate), scanned))

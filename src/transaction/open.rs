@@ -8,7 +8,7 @@ use lightning_db_storage::SequenceNumber;
 use super::read_set::ReadSet;
 use super::registry::Ended;
 use super::write_set::WriteSet;
-use crate::engine::{ReadView, WriterPin};
+use crate::engine::{ReadView, ValueLog, WriterPin};
 use crate::error::{Error, Result};
 
 /// What a transaction sees of others, and what it promises.
@@ -37,6 +37,8 @@ pub(super) struct OpenTransaction {
     /// Keeps the commits since its beginning known, for its validation.
     _pin: Option<WriterPin>,
     pub(super) writes: WriteSet,
+    /// The large values of its writes; files, once there is one.
+    pub(super) values: Arc<ValueLog>,
     pub(super) reads: ReadSet,
     /// Tells its iterators when it is over.
     pub(super) fate: Arc<Fate>,
@@ -56,6 +58,7 @@ impl OpenTransaction {
             view,
             _pin: pin,
             writes: WriteSet::default(),
+            values: Arc::default(),
             reads: ReadSet::default(),
             fate: Arc::default(),
             memory,

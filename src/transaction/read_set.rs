@@ -24,7 +24,7 @@ pub(super) struct ReadSet {
 impl ReadSet {
     /// What remembering a key takes from the heap.
     pub(super) fn bytes_of_key(key: &[u8]) -> usize {
-        super::write_set::WriteSet::bytes_of(key, None)
+        super::write_set::WriteSet::bytes_of(key, 0)
     }
 
     /// What remembering a scan takes from the heap.

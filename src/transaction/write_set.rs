@@ -5,40 +5,42 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::key::Key;
-use crate::engine::Op;
+use crate::engine::{LARGE_VALUE_LEN, Op, OwnedValue};
 use crate::memtable::MemValue;
 use crate::read::{KeyRange, PendingWrites};
 use crate::shared_bytes::SharedBytes;
 
 /// What a key takes in the tables that hold it, beside its bytes.
 const ENTRY_BYTES: usize = 64;
+/// What refers to a large value takes at most this much for each begun MiB of it.
+const REFERENCE_BYTES: usize = 256;
 
 /// The newest write of each key; `None` deletes it.
 #[derive(Default)]
 pub(super) struct WriteSet {
-    writes: BTreeMap<Key, Option<SharedBytes>>,
+    writes: BTreeMap<Key, Option<OwnedValue>>,
 }
 
 impl WriteSet {
-    /// What a write takes from the heap.
-    pub(super) fn bytes_of(key: &[u8], value: Option<&[u8]>) -> usize {
-        let value = value.map_or(0, |value| SharedBytes::memory_bytes_of(value.len()));
-        ENTRY_BYTES + SharedBytes::memory_bytes_of(key.len()) + value
+    /// What a write takes from the heap. A large value is in a file.
+    pub(super) fn bytes_of(key: &[u8], value_len: usize) -> usize {
+        let is_large = value_len >= LARGE_VALUE_LEN;
+        let value_len = if is_large { REFERENCE_BYTES * value_len.div_ceil(1 << 20) } else { value_len };
+        ENTRY_BYTES + SharedBytes::memory_bytes_of(key.len()) + SharedBytes::memory_bytes_of(value_len)
     }
 
     /// Adds a write. Returns how many bytes of memory an earlier one of the same key gives back.
-    pub(super) fn insert(&mut self, key: &[u8], value: Option<&[u8]>) -> usize {
-        let new = value.map(SharedBytes::from);
+    pub(super) fn insert(&mut self, key: &[u8], value: Option<OwnedValue>) -> usize {
         if let Some(slot) = self.writes.get_mut(key) {
-            let old = std::mem::replace(slot, new);
-            return Self::bytes_of(key, old.as_deref());
+            let old = std::mem::replace(slot, value);
+            return Self::bytes_of(key, old.map_or(0, |old| old.len()));
         }
-        self.writes.insert(Key::from(key), new);
+        self.writes.insert(Key::from(key), value);
         0
     }
 
     /// What this transaction wrote to `key`, if it did.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&SharedBytes>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&OwnedValue>> {
         self.writes.get(key).map(Option::as_ref)
     }
 
@@ -59,7 +61,10 @@ impl WriteSet {
 
     /// The writes as a commit takes them, in key order.
     pub(super) fn ops(&self) -> Vec<Op<'_>> {
-        self.writes.iter().map(|(key, value)| Op { key: key.bytes(), value: value.as_deref() }).collect()
+        self.writes
+            .iter()
+            .map(|(key, value)| Op { key: key.bytes(), value: value.as_ref().map(OwnedValue::lend) })
+            .collect()
     }
 
     pub(super) fn keys(&self) -> Vec<Key> {
@@ -67,34 +72,48 @@ impl WriteSet {
     }
 }
 
-fn pending(value: &Option<SharedBytes>) -> MemValue {
-    value.as_ref().map_or(MemValue::Delete, |value| MemValue::Put(value.clone()))
+fn pending(value: &Option<OwnedValue>) -> MemValue {
+    match value {
+        None => MemValue::Delete,
+        Some(OwnedValue::Shared(bytes)) => MemValue::Put(bytes.clone()),
+        Some(OwnedValue::Stored(value)) => MemValue::Extent(value.reference()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::OpValue;
+
+    fn value(bytes: &[u8]) -> Option<OwnedValue> {
+        Some(OwnedValue::Shared(SharedBytes::from(bytes)))
+    }
+
+    fn text(value: Option<OpValue<'_>>) -> Option<Vec<u8>> {
+        value.map(|value| match value {
+            OpValue::Shared(bytes) => bytes.to_vec(),
+            OpValue::Lent(_) | OpValue::Stored(_) => panic!("it is shared"),
+        })
+    }
 
     #[test]
     fn the_newest_write_of_a_key_counts_and_gives_back_the_older_ones_memory() {
         let mut writes = WriteSet::default();
-        assert_eq!(writes.insert(b"k", Some(b"one")), 0);
-        assert_eq!(writes.insert(b"k", None), WriteSet::bytes_of(b"k", Some(b"one")));
-        assert_eq!(writes.insert(b"k", Some(b"two")), WriteSet::bytes_of(b"k", None));
-        assert_eq!(
-            writes.get(b"k").map(|value| value.map(|bytes| bytes.to_vec())),
-            Some(Some(b"two".to_vec()))
-        );
+        assert_eq!(writes.insert(b"k", value(b"one")), 0);
+        assert_eq!(writes.insert(b"k", None), WriteSet::bytes_of(b"k", 3));
+        assert_eq!(writes.insert(b"k", value(b"two")), WriteSet::bytes_of(b"k", 0));
+        let seen = writes.get(b"k").map(|value| text(value.map(OwnedValue::lend)));
+        assert_eq!(seen, Some(Some(b"two".to_vec())));
         assert!(writes.get(b"other").is_none());
         let ops = writes.ops();
-        assert_eq!((ops.len(), ops[0].key, ops[0].value), (1, &b"k"[..], Some(&b"two"[..])));
+        assert_eq!((ops.len(), ops[0].key, text(ops[0].value)), (1, &b"k"[..], Some(b"two".to_vec())));
     }
 
     #[test]
     fn a_scan_gets_the_writes_of_its_range() {
         let mut writes = WriteSet::default();
         for key in [b"a", b"b", b"c", b"d"] {
-            writes.insert(key, Some(key));
+            writes.insert(key, value(key));
         }
         writes.insert(b"c", None);
         let keys = |start: Option<&[u8]>, end: Option<&[u8]>| -> Vec<Vec<u8>> {
