@@ -239,7 +239,9 @@ impl Seam {
         write: impl FnOnce(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         if let Some(Effect::TearWrite(error)) = effect {
-            write(&bytes[..bytes.len() / 2])?;
+            if bytes.len() > WORD {
+                write(&bytes[..bytes.len() / 2])?;
+            }
             return Err(self.error(error));
         }
         write(bytes)?;
@@ -251,6 +253,9 @@ impl Seam {
         self.plan.error(kind, &self.path)
     }
 }
+
+/// So many bytes are written at once or not at all while the machine runs, in whatever way a process ends.
+const WORD: usize = 4;
 
 fn flip(bytes: &mut [u8], bit: u64) {
     if bytes.is_empty() {

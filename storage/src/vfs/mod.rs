@@ -8,7 +8,9 @@
 //!   syncing the file does not make its name durable;
 //! * a rename within a file system is atomic: after a power cut either the old or the new
 //!   state is there;
-//! * what a process wrote outlives that process, also through a [`WriteMap`].
+//! * what a process wrote outlives that process, also through a [`WriteMap`]; a write of
+//!   four bytes that was under way when the process ended, at an offset that is a multiple
+//!   of four, happened wholly or not at all.
 //!
 //! [`OsVfs`] is the operating system. [`MemVfs`] keeps everything in memory and can lose
 //! what was not synced, as a power cut would. [`FaultyVfs`] makes chosen calls of another

@@ -57,7 +57,7 @@ pub enum Effect {
     /// The call is not made and returns this error. `Unsupported` on
     /// [`CallKind::MapWrite`] is a file system that refuses maps.
     Fail(ErrorKind),
-    /// A write writes its first half and returns this error.
+    /// A write of more than four bytes writes its first half, a shorter one nothing, and returns this error.
     TearWrite(ErrorKind),
     /// The sync of a file returns this error, and what it should have synced will never
     /// reach the disk; the latter only over a [`MemVfs`](crate::vfs::MemVfs).
@@ -177,8 +177,8 @@ impl FaultPlan {
 
     /// After `count` more mutating calls the machine stops: the next one and every call
     /// after it, reads too, fail with [`InjectedCrash`]. A write that is struck writes its
-    /// first half. What the disk then holds is up to the file system below, such as
-    /// [`MemVfs::crash`](crate::vfs::MemVfs::crash).
+    /// first half, or nothing if it is of four bytes or fewer. What the disk then holds is up to the
+    /// file system below, such as [`MemVfs::crash`](crate::vfs::MemVfs::crash).
     pub fn crash_at(&self, count: u64) {
         self.state.lock().crash_after = Some(count);
     }
