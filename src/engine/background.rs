@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 /// After a failure the same work is tried again this much later.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// A log that is synced with every commit says within this time that its last commit was: damage to it is then told
+/// from a write that a power cut interrupted.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// How threads wake each other.
 #[derive(Default)]
 pub(super) struct Signals {
@@ -165,11 +169,12 @@ impl Engine {
 
     /// Syncs the log in time, keeps its next segment ready, and sets the reserve aside again.
     fn time_loop(&self) {
+        let idle = self.config.compaction_interval;
         let period = match self.config.wal_sync_mode {
             WalSyncMode::Periodic(period) => Some(period),
-            WalSyncMode::Async | WalSyncMode::Sync => None,
+            WalSyncMode::Sync => Some(QUIET.min(idle)),
+            WalSyncMode::Async => None,
         };
-        let idle = self.config.compaction_interval;
         let mut next_idle = Instant::now() + idle;
         loop {
             {
