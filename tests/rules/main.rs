@@ -1,0 +1,7 @@
+//! Rules that keep data, each with the test that fails when the rule is taken out.
+
+mod keys;
+mod log;
+#[path = "../support/mod.rs"]
+mod support;
+mod versions;
