@@ -89,15 +89,17 @@ fn reads_come_back_short_flipped_or_not_at_all() {
 }
 
 #[test]
-fn a_torn_write_leaves_its_first_half() {
+fn a_torn_write_leaves_its_first_half_and_a_torn_word_nothing() {
     let (_, plan, vfs) = faulty();
     let file = create(&vfs, "a");
     file.write_all_at(&[0; 4096], 0).unwrap();
     let map = file.map_write(0, 4096).unwrap();
     plan.add(Fault::new(Calls::Mutating, Effect::TearWrite(ErrorKind::StorageFull)).lasting());
-    let seen = [file.write_all_at(b"1234", 0), map.write(4, b"5678"), map.publish_u32(8, 1)];
-    assert_eq!(kinds(seen), [Some(ErrorKind::StorageFull), Some(ErrorKind::StorageFull), None]);
-    assert_eq!(read(file.as_ref(), 9).unwrap(), b"12\0\x0056\0\0\x01");
+    let full = Some(ErrorKind::StorageFull);
+    let seen = [file.write_all_at(b"123456", 0), map.write(8, b"abcdef"), map.publish_u32(16, 1)];
+    assert_eq!(kinds(seen), [full, full, None]);
+    assert_eq!(kinds([file.write_all_at(b"word", 20)]), [full]);
+    assert_eq!(read(file.as_ref(), 24).unwrap(), b"123\0\0\0\0\0abc\0\0\0\0\0\x01\0\0\0\0\0\0\0");
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn after_the_planned_crash_nothing_works() {
     file.write_all_at(b"whole", 0).unwrap();
     assert!(!plan.crashed());
     let later = [
-        file.write_all_at(b"torn", 5),
+        file.write_all_at(b"torn it is", 5),
         file.sync_data(),
         vfs.sync_dir(path("/")),
         vfs.metadata(path("a")).map(|_| ()),
@@ -144,7 +146,7 @@ fn after_the_planned_crash_nothing_works() {
     memory.kill_process();
     plan.clear();
     let left = vfs.open(path("a"), OpenHow::Read).unwrap();
-    assert_eq!(read(left.as_ref(), 20).unwrap(), b"wholeto");
+    assert_eq!(read(left.as_ref(), 20).unwrap(), b"wholetorn ");
 }
 
 #[test]
