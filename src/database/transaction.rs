@@ -101,8 +101,8 @@ impl Database {
     }
 
     /// Runs `body` in a transaction (snapshot isolation) and commits it. After a conflict, a deadlock or a lock that was
-    /// not granted, everything is done again, up to a hundred times within seconds; `body` must not mind that. When
-    /// `body` fails, nothing is written.
+    /// not granted, everything is done again, up to a hundred times and until `transaction_timeout` has passed; `body`
+    /// must not mind that. When `body` fails, nothing is written.
     ///
     /// ```
     /// # use lightning_db::{Database, LightningDbConfig};
@@ -121,6 +121,8 @@ impl Database {
     /// Those of `body`, of [`begin_transaction`](Self::begin_transaction) and of
     /// [`commit_transaction`](Self::commit_transaction).
     pub fn execute_transaction<T>(&self, mut body: impl FnMut(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let clock = &self.engine.ctx.clock;
+        let last_start = clock.monotonic().saturating_add(self.engine.config.transaction_timeout);
         let mut retries = Retries::default();
         loop {
             let tx = self.transaction()?;
@@ -129,8 +131,8 @@ impl Database {
                 outcome => return outcome,
             };
             match retries.pause(&*self.engine.ctx.entropy)? {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Err(error),
+                Some(pause) if clock.monotonic() + pause < last_start => std::thread::sleep(pause),
+                _ => return Err(error),
             }
         }
     }

@@ -89,6 +89,20 @@ fn only_so_many_are_open_at_once() {
 }
 
 #[test]
+fn execute_transaction_does_not_try_for_ever() {
+    let (db, clock) = with_clock(true);
+    let mut attempts = 0;
+    let outcome = db.execute_transaction(|tx| {
+        attempts += 1;
+        tx.put(b"k", b"mine")?;
+        clock.advance(Duration::from_secs(4));
+        db.put(b"k", b"other")
+    });
+    assert!(matches!(outcome, Err(Error::TransactionConflict)));
+    assert_eq!(attempts, 3, "after 12 seconds, 10 of which are allowed");
+}
+
+#[test]
 fn a_transaction_has_a_size() {
     let db = database(true);
     let tx = db.begin_transaction().expect("begun");
