@@ -48,9 +48,10 @@ pub enum Use {
 }
 
 /// What a check is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Reading files as a whole.
+    #[default]
     Files,
     /// Walking trees. Large values are not part of the total.
     Trees,
@@ -136,7 +137,9 @@ pub fn check_database(
     let hasher = ctx.keyring.read().content_hasher();
     let mut walked = trees::walk_trees(&segments, manifest, &hasher, depth, watch)?;
     walked.check_live_bytes(manifest);
+    report.phase = Phase::Trees;
     report.absorb(walked.report);
+    report.phase = Phase::Log;
     log::check_log(ctx, manifest, watch, &mut report)?;
     Ok(report)
 }

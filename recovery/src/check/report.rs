@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use lightning_db_storage::StorageError;
 
+use super::Phase;
+
 /// So many findings are kept; the rest are counted.
 const MAX_FINDINGS: usize = 10_000;
 
@@ -21,6 +23,8 @@ pub struct CheckReport {
     pub errors: u64,
     /// How many warnings were found, those included that are not listed.
     pub warnings: u64,
+    /// What findings are about that are added now.
+    pub(super) phase: Phase,
 }
 
 /// What a check looked at.
@@ -70,6 +74,8 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// What was being looked at.
+    pub phase: Phase,
     /// The file, or what stands for it.
     pub file: PathBuf,
     /// Where in the file, if it is about a place.
@@ -103,7 +109,7 @@ impl CheckReport {
     /// Adds damage.
     pub(super) fn error(&mut self, error: StorageError) {
         let (file, offset, what, advice) = parts(error);
-        self.add(Finding { severity: Severity::Error, file, offset, what, advice });
+        self.add(Finding { severity: Severity::Error, phase: self.phase, file, offset, what, advice });
     }
 
     /// Adds what affects no data.
@@ -115,7 +121,7 @@ impl CheckReport {
         advice: &'static str,
     ) {
         let (file, what) = (file.to_path_buf(), what.into());
-        self.add(Finding { severity: Severity::Warning, file, offset, what, advice });
+        self.add(Finding { severity: Severity::Warning, phase: self.phase, file, offset, what, advice });
     }
 
     fn add(&mut self, finding: Finding) {
@@ -128,13 +134,14 @@ impl CheckReport {
         }
     }
 
-    /// Adds what another check found and looked at.
+    /// Adds what another check found and looked at in this phase.
     pub(super) fn absorb(&mut self, other: Self) {
         self.covered = self.covered.plus(&other.covered);
         self.errors += other.errors;
         self.warnings += other.warnings;
         let room = MAX_FINDINGS.saturating_sub(self.findings.len());
-        self.findings.extend(other.findings.into_iter().take(room));
+        let phase = self.phase;
+        self.findings.extend(other.findings.into_iter().take(room).map(|finding| Finding { phase, ..finding }));
     }
 }
 
