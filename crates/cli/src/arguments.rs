@@ -86,6 +86,12 @@ commands! {
     Import(import),
     /// Write all entries to a file
     Export(export),
+    /// Show what a database consists of
+    Inspect(inspect),
+    /// Show every figure that a database keeps
+    Stats(stats),
+    /// Look for damage
+    Check(check),
     /// Merge everything into one sorted tree
     Compact(compact),
     /// Give the present moment a name to restore to

@@ -1,12 +1,15 @@
 //! The commands, one a file.
 
+pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod import;
+pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod put;
 pub(crate) mod restore_point;
 pub(crate) mod scan;
+pub(crate) mod stats;

@@ -35,6 +35,15 @@ impl Progress {
     pub(crate) fn at(&self, done: u64) {
         self.0.set_position(done);
     }
+
+    /// So many of so many steps of one phase are done.
+    pub(crate) fn of(&self, phase: &str, done: u64, total: u64) {
+        if self.0.message() != phase {
+            self.0.set_message(phase.to_owned());
+        }
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
 }
 
 impl Drop for Progress {
