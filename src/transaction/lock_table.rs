@@ -158,5 +158,4 @@ impl State {
 }
 
 #[cfg(test)]
-#[path = "lock_table_tests.rs"]
 mod tests;
