@@ -15,11 +15,12 @@ mod shared_bytes;
 mod transaction;
 
 pub use check::{
-    CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport, CheckSeverity,
-    CheckWatch, check, check_in,
+    CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport,
+    CheckSeverity, CheckWatch, check, check_in,
 };
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use database::Database;
+pub use database::checkpoints::CheckpointInfo;
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
 pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, SlotId, SlotInfo};

@@ -1,5 +1,6 @@
 //! The public face of a database. It checks and delegates; the work is done in the folders beside.
 
+pub(crate) mod checkpoints;
 mod keys;
 mod read;
 mod stats;
@@ -202,10 +203,7 @@ impl Database {
     /// [`put`](Self::put).
     pub fn create_restore_point(&self, name: &str) -> Result<SequenceNumber> {
         self.require_writable()?;
-        if name.is_empty() || name.len() > lightning_db_storage::manifest::MAX_NAME_LEN {
-            let reason = "a name has 1 to 255 bytes".to_owned();
-            return Err(Error::InvalidArgument { argument: "name", reason });
-        }
+        checkpoints::check_name(name)?;
         self.engine.create_restore_point(name).map(|point| point.sequence)
     }
 

@@ -88,7 +88,7 @@ impl Catalog {
 }
 
 /// Takes the segments out of the table that nothing needs: no live bytes, no checkpoint, no retained run.
-fn sweep(manifest: &mut Manifest) {
+pub(super) fn sweep(manifest: &mut Manifest) {
     let mut needed = std::collections::HashSet::new();
     needed.extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).copied());
     let runs = manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);

@@ -9,11 +9,20 @@ impl Engine {
     /// # Errors
     /// The first failure. The log then has what could not be written, and the next open replays it.
     pub(crate) fn close(&self) -> Result<()> {
+        self.close_after(|| Ok(()))
+    }
+
+    /// As [`close`](Self::close), with something to do when nothing else happens any more, unless writing has failed.
+    pub(super) fn close_after(&self, last: impl FnOnce() -> Result<()>) -> Result<()> {
         // From here on no commit begins; one that is under way ends before the flush takes the writer.
         if !self.health.close() {
             return Ok(());
         }
-        let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
+        let outcome = if self.read_only || self.health.is_poisoned() {
+            Ok(())
+        } else {
+            self.wind_down().and_then(|()| last())
+        };
         self.signals.stop();
         self.reader.close();
         self.lock.lock().take();

@@ -26,7 +26,8 @@ impl Engine {
         let files = directory::list(&*self.ctx.vfs, &self.ctx.directory)?;
         let of_log = |role: &FileRole| matches!(role, FileRole::Segment { kind: SegmentKind::Wal, .. });
         let mut stats = self.catalog.read(|manifest| of_manifest(manifest, memtable_keys as u64));
-        stats.size_bytes = files.iter().filter(|file| file.role != FileRole::Foreign).map(|file| file.len).sum();
+        stats.size_bytes =
+            files.iter().filter(|file| file.role != FileRole::Foreign).map(|file| file.len).sum();
         stats.wal_bytes = files.iter().filter(|file| of_log(&file.role)).map(|file| file.len).sum();
         stats.page_size = self.config.page_size as u64;
         stats.page_utilization = utilization(&stats, &version);
@@ -78,7 +79,8 @@ impl Engine {
         {
             problems.push(HealthProblem::low_space(space));
         }
-        let (pending, gaps) = self.catalog.read(|manifest| (policy::pending_bytes(manifest), manifest.gaps.len()));
+        let (pending, gaps) =
+            self.catalog.read(|manifest| (policy::pending_bytes(manifest), manifest.gaps.len()));
         if self.is_stalled() {
             problems.push(HealthProblem::writers_stalled(pending));
         }
@@ -107,7 +109,12 @@ fn of_manifest(manifest: &Manifest, memtable_keys: u64) -> DatabaseStats {
         total_keys: (puts + memtable_keys).saturating_sub(sum(|tree| tree.tombstones)),
         live_bytes: manifest.segments.iter().map(|info| info.live_bytes).sum(),
         tree_depth: u32::from(keyspace.base.height),
-        pages: manifest.segments.iter().filter(|info| info.kind != SegmentKind::Value).map(pages_in_use).sum(),
+        pages: manifest
+            .segments
+            .iter()
+            .filter(|info| info.kind != SegmentKind::Value)
+            .map(pages_in_use)
+            .sum(),
         compression_ratio: if stored == 0 { 1.0 } else { raw as f64 / stored as f64 },
         runs: keyspace.runs.len() as u64,
         segments: manifest.segments.len() as u64,

@@ -112,7 +112,9 @@ pub(super) fn retire(manifest: &mut Manifest, max_retained: u64, segment_size: u
     let flushed = manifest.flushed_sequence;
     let archived = |info: &WalSegmentInfo| {
         manifest.repositories.iter().all(|cursor| match (&cursor.archived, &info.accepted_through) {
-            (Some(have), Some(end)) => have.incarnation != info.incarnation || have.frame >= end.frame,
+            (Some(have), Some(end)) if have.incarnation == info.incarnation => have.frame >= end.frame,
+            // The repository has gone on to a later history, or has nothing of this one yet.
+            (Some(_), _) => info.incarnation != manifest.incarnation,
             _ => false,
         })
     };

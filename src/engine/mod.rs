@@ -20,6 +20,7 @@
 mod background;
 mod catalog;
 mod check;
+mod checkpoint;
 mod close;
 mod commit;
 mod compact;
@@ -37,6 +38,7 @@ mod recent;
 mod redo;
 mod reserve;
 mod retained;
+mod rollback;
 mod segments;
 mod stored;
 mod throttle;

@@ -18,7 +18,7 @@ use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Features, Keyspace, Manifest, ManifestStore};
 use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::vfs::{FileLock, Vfs};
-use lightning_db_storage::wal::{WalStart, WalWriter, prepare_segment};
+use lightning_db_storage::wal::{Fork, WalStart, WalWriter, prepare_segment};
 use lightning_db_storage::{Generation, Incarnation, SegmentId, SequenceNumber, StorageError};
 use parking_lot::{Mutex, RwLock};
 
@@ -171,7 +171,12 @@ impl Engine {
     }
 
     /// Begins a new log segment. Everything before it is in synced files.
-    fn begin_log(self: &Arc<Self>, start: WalStart) -> Result<()> {
+    fn begin_log(self: &Arc<Self>, mut start: WalStart) -> Result<()> {
+        if start.after.is_none() {
+            // The first log of a history says where that history branched off.
+            let parent = self.catalog.read(|manifest| manifest.ancestry.last().copied());
+            start.fork = parent.map(|fork| Fork { parent: fork.incarnation, at: fork.sequence });
+        }
         if self.config.wal_enabled {
             let epoch = self.ctx.keyring.read().current_epoch();
             let id = self.catalog.new_segment_id();

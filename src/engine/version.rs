@@ -8,8 +8,8 @@
 //! Invariant: the trees of a version hold only commits that were published before the version became current. So a
 //! sequence number that was read while a version was current is never older than that version's trees.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use lightning_db_storage::filter::Filter;

@@ -1,6 +1,7 @@
 //! The engine against a model, on a simulated file system.
 
 mod basics;
+mod checkpoints;
 mod crash;
 mod faults;
 mod merging;
