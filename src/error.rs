@@ -5,6 +5,7 @@
 //! text form. No text ever holds a key, a passphrase or a stored value.
 
 mod describe;
+pub(crate) mod repository;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -247,10 +248,10 @@ pub struct ReachableInterval {
 pub struct TargetCandidate {
     /// The history.
     pub incarnation: Incarnation,
-    /// The last commit that the restored database would hold.
-    pub sequence: SequenceNumber,
-    /// That commit's wall time, in microseconds since 1970 (UTC).
-    pub micros: i64,
+    /// The last commit that the restored database would hold; `None` for a time that several histories have.
+    pub sequence: Option<SequenceNumber>,
+    /// That commit's wall time, in microseconds since 1970 (UTC), if it is known.
+    pub micros: Option<i64>,
 }
 
 impl Error {

@@ -1,5 +1,6 @@
 //! An embedded key-value database that keeps data secret, whole and recoverable.
 
+mod backup;
 mod cache;
 mod check;
 mod config;
@@ -11,9 +12,12 @@ pub mod logging;
 mod memtable;
 mod observe;
 mod read;
+mod restore;
 mod shared_bytes;
+mod time;
 mod transaction;
 
+pub use backup::{BackupReport, BackupSummary, NoProgress, Phase, Progress};
 pub use check::{
     CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport,
     CheckSeverity, CheckWatch, check, check_in,
@@ -29,4 +33,5 @@ pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,
 };
 pub use read::{Cursor, DatabaseIterator, PinnedValue, Snapshot};
+pub use restore::{RecoveryTarget, RestoreOptions, RestoreReport};
 pub use transaction::{Transaction, TransactionId, TransactionIterator};

@@ -180,8 +180,9 @@ impl Catalog {
         self.all_backups().find(of).map(|(_, backup)| backup.ancestry.as_slice())
     }
 
-    /// The histories that there are backups of, or log.
-    pub(crate) fn incarnations(&self) -> BTreeSet<Incarnation> {
+    /// The histories that there are backups of.
+    #[must_use]
+    pub fn incarnations(&self) -> BTreeSet<Incarnation> {
         self.all_backups().map(|(_, backup)| backup.incarnation).collect()
     }
 

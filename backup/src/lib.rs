@@ -26,10 +26,10 @@ pub use manifest::{
     BackupManifest, KeyringObject, LogPiece, MAX_RECORD_LEN, PreviousRecord, Record, RecordBody,
     RepositoryId, SegmentObject,
 };
-pub use plan::{Goal, PlannedLeg, RestorePlan, Target, Wanted, plan};
+pub use plan::{Goal, PlannedLeg, RestorePlan, Target, Wanted, open_keyring, plan, whole_log};
 pub use prune::delete_backup;
 pub use repository::Repository;
-pub use restore::{materialise, replay_leg};
+pub use restore::{materialise, open_segments, replay_leg};
 pub use store::{
     Content, DirectoryStore, ObjectEntry, ObjectReader, ObjectSink, ObjectStore, Put, WriterLock,
 };

@@ -149,7 +149,7 @@ pub fn plan(
 ///
 /// # Errors
 /// Why the newest one does not open, if none does.
-pub(crate) fn open_keyring(
+pub fn open_keyring(
     repository: &Repository,
     catalog: &Catalog,
     provider: Option<&dyn KeyProvider>,
@@ -169,6 +169,16 @@ pub(crate) fn open_keyring(
         }
     }
     Err(first_error.unwrap_or_else(|| no_backup(catalog)))
+}
+
+/// All log of a history that can be replayed, from the oldest backup on that leads into it, and that backup's number.
+#[must_use]
+pub fn whole_log(catalog: &Catalog, incarnation: Incarnation) -> Option<(u64, Vec<PlannedLeg>)> {
+    let ways = catalog
+        .backups()
+        .filter_map(|(number, _, backup)| Some((number, backup, way(catalog, backup, incarnation)?)));
+    let (number, _, legs) = ways.min_by_key(|(_, backup, _)| backup.flushed_sequence)?;
+    Some((number, planned(&legs, Goal::Sequence(SequenceNumber(u64::MAX)))))
 }
 
 /// The bytes of a keyring, whose hash is right.

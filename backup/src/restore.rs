@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_storage::StorageError;
-use lightning_db_storage::segment::{SealContext, SegmentInfo, segment_file_name};
+use lightning_db_storage::manifest::Manifest;
+use lightning_db_storage::segment::{
+    ReadMode, SealContext, SegmentInfo, SegmentReader, Segments, segment_file_name,
+};
 use lightning_db_storage::vfs::{OpenHow, Vfs};
 use lightning_db_storage::wal::{ArchivePart, LogBytes, Replay, replay_archive};
 
@@ -67,6 +70,25 @@ fn copy_out(
         return Err(repository.damaged(&name, "its bytes are not those that were backed up"));
     }
     file.sync_all().map_err(failed("sync"))
+}
+
+/// The segments of a backup's version, opened where they are in the repository; `None` when it does not keep files.
+///
+/// # Errors
+/// `Storage` with `NotFound` and `Corrupt` for a segment that is missing, or has another length or header.
+pub fn open_segments(
+    repository: &Repository,
+    ctx: &SealContext,
+    version: &Manifest,
+) -> Result<Option<Segments>> {
+    let segments = Segments::new();
+    for info in &version.segments {
+        let Some((_, path)) = repository.store().file(&SegmentObject::of(info).name()) else {
+            return Ok(None);
+        };
+        segments.insert(info.id, Arc::new(SegmentReader::open_at(ctx, info, &path, ReadMode::default())?));
+    }
+    Ok(Some(segments))
 }
 
 /// An object of exactly this length.

@@ -217,7 +217,7 @@ impl Database {
         self.engine.close()
     }
 
-    fn require_writable(&self) -> Result<()> {
+    pub(crate) fn require_writable(&self) -> Result<()> {
         if self.engine.read_only {
             return Err(Error::ReadOnly);
         }

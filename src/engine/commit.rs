@@ -14,7 +14,7 @@ use lightning_db_storage::segment::SegmentKind;
 use lightning_db_storage::wal::{
     CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter,
 };
-use lightning_db_storage::{SequenceNumber, StorageError};
+use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
@@ -184,6 +184,23 @@ impl Engine {
         sync.sync().map_err(|error| self.write_failed(error))?;
         self.metrics.wal_syncs.add(1);
         Ok(())
+    }
+
+    /// Brings everything committed so far to stable storage: into the log, or without a log into the trees. Returns the
+    /// newest durable frame of the log, and a time: every commit that was made up to then is among them.
+    pub(super) fn settle(&self) -> Result<(Option<FrameNumber>, i64)> {
+        let now = {
+            // A commit reads the clock before it is logged; with the writer held, none is in between.
+            let _writer = self.commits.writer.lock();
+            self.ctx.clock.now_micros()
+        };
+        let Some(sync) = self.commits.log_sync().filter(|_| self.commits.has_log()) else {
+            self.flush_all()?;
+            return Ok((None, now));
+        };
+        let durable = sync.sync().map_err(|error| self.write_failed(error))?;
+        self.metrics.wal_syncs.add(1);
+        Ok((Some(durable), now))
     }
 
     /// Lets the log say what was synced, so that a later reader knows. For quiet moments.

@@ -59,7 +59,9 @@ impl Engine {
                 self.note_log(manifest);
                 edit(manifest);
                 retained::trim(manifest, 4 * self.config.write_buffer_size as u64);
-                retired = retire(manifest, self.config.max_retained_log, self.config.wal_segment_size);
+                if !self.log_holds.are_held() {
+                    retired = retire(manifest, self.config.max_retained_log, self.config.wal_segment_size);
+                }
             },
             |manifest| self.publish(manifest, &change, &opened),
         );

@@ -7,6 +7,7 @@
 //! flush.rs    a frozen memtable becomes a run
 //! compact.rs  runs become fewer runs, and then the base; policy.rs chooses
 //! install.rs  what a flush or a merge made becomes the current version, first on disk, then in memory
+//! backup.rs   what a backup copies, held in place; restore.rs replays archived log
 //! open.rs     from files to an engine; redo.rs replays the log; close.rs goes back
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! acknowledged.
 
 mod background;
+mod backup;
 mod catalog;
 mod check;
 mod checkpoint;
@@ -37,6 +39,7 @@ mod policy;
 mod recent;
 mod redo;
 mod reserve;
+mod restore;
 mod retained;
 mod rollback;
 mod segments;
@@ -90,6 +93,7 @@ pub(crate) struct Engine {
     /// Random, for the hash tables of memtables.
     hash_seed: u64,
     commits: Commits,
+    log_holds: backup::LogHolds,
     signals: background::Signals,
     merges: compact::Merges,
     pinned: memory::Pinned,

@@ -105,7 +105,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn load(
+    pub(super) fn load(
         path: &Path,
         config: LightningDbConfig,
         environment: &Environment,
@@ -161,6 +161,7 @@ impl Engine {
             maps,
             hash_seed,
             commits: Commits::new(flushed),
+            log_holds: super::backup::LogHolds::default(),
             signals: background::Signals::default(),
             merges: super::compact::Merges::default(),
             flushing: Mutex::new(()),
@@ -171,7 +172,7 @@ impl Engine {
     }
 
     /// Begins a new log segment. Everything before it is in synced files.
-    fn begin_log(self: &Arc<Self>, mut start: WalStart) -> Result<()> {
+    pub(super) fn begin_log(self: &Arc<Self>, mut start: WalStart) -> Result<()> {
         if start.after.is_none() {
             // The first log of a history says where that history branched off.
             let parent = self.catalog.read(|manifest| manifest.ancestry.last().copied());
@@ -297,7 +298,7 @@ fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
     }
 }
 
-fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
+pub(super) fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
     let path = directory.join(LOCK_FILE);
     for _ in 0..LOCK_ATTEMPTS {
         match vfs.lock(&path) {

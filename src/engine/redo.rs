@@ -42,7 +42,7 @@ impl Engine {
             })?;
             super::log::remove_log_files(&self.ctx, &settled.unused);
         }
-        let mut redo = Redo { engine: self, ops: Vec::new(), writes_files: true };
+        let mut redo = Redo::into_files(self);
         replay(&mut log, self.flushed(), &mut redo)?;
         self.flush_all()?;
         Ok(settled.start)
@@ -109,14 +109,19 @@ fn report(outcome: &ScanOutcome) {
 }
 
 /// Takes replayed commits into the engine.
-struct Redo<'a> {
+pub(super) struct Redo<'a> {
     engine: &'a Engine,
     /// What the commit that is being read does.
     ops: Vec<(Vec<u8>, MemValue)>,
     writes_files: bool,
 }
 
-impl Redo<'_> {
+impl<'a> Redo<'a> {
+    /// Replays into memtables and, when they are full, into files.
+    pub(super) fn into_files(engine: &'a Engine) -> Self {
+        Self { engine, ops: Vec::new(), writes_files: true }
+    }
+
     fn layer(&self) -> Arc<Layer> {
         Arc::clone(&self.engine.versions.current().active)
     }

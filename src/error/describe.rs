@@ -37,7 +37,14 @@ impl fmt::Display for Candidates<'_> {
         for (index, candidate) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             let TargetCandidate { incarnation, sequence, micros } = candidate;
-            write!(f, "{comma}sequence {sequence} of incarnation {incarnation} ({})", UtcTime(*micros))?;
+            f.write_str(comma)?;
+            if let Some(sequence) = sequence {
+                write!(f, "sequence {sequence} of ")?;
+            }
+            write!(f, "incarnation {incarnation}")?;
+            if let Some(micros) = micros {
+                write!(f, " ({})", UtcTime(*micros))?;
+            }
         }
         Ok(())
     }

@@ -226,6 +226,10 @@ impl ObjectStore for DirectoryStore {
         Ok(Box::new(DirectoryLock { _lock: lock }))
     }
 
+    fn file(&self, name: &str) -> Option<(Arc<dyn Vfs>, PathBuf)> {
+        Some((Arc::clone(&self.vfs), self.path(name)))
+    }
+
     fn is_empty(&self) -> Result<bool> {
         match self.vfs.list(&self.root) {
             Ok(entries) => {

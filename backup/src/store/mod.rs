@@ -7,6 +7,10 @@
 mod directory;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lightning_db_storage::vfs::Vfs;
 
 use crate::Result;
 
@@ -55,6 +59,10 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// [`Busy`](crate::BackupError::Busy) when there is another writer, [`NotEmpty`](crate::BackupError::NotEmpty) when
     /// there is something else than a repository.
     fn lock(&self) -> Result<Box<dyn WriterLock>>;
+
+    /// The file that is the object of this name, for stores that keep their objects as files: what is in it can then be
+    /// read in place.
+    fn file(&self, name: &str) -> Option<(Arc<dyn Vfs>, PathBuf)>;
 
     /// Whether there is nothing at all.
     ///

@@ -127,13 +127,15 @@ impl Manifest {
                 incompatible: input.u64("features")?,
             };
             let generation = Generation(input.u64("generation")?);
-            let clear = Clear { suite, features, generation, database: DatabaseId(input.array("database id")?) };
+            let clear =
+                Clear { suite, features, generation, database: DatabaseId(input.array("database id")?) };
             Ok(clear)
         };
         let mut input = ByteReader::new(bytes);
         let clear = parse(&mut input).map_err(|error: Malformed| corrupt(&error.to_string()))?;
         if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 {
-            let what = format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible);
+            let what =
+                format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible);
             return Err(StorageError::UnsupportedFormat { file: name.to_path_buf(), what });
         }
         let manifest = manifest(&mut input, &clear)

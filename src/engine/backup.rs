@@ -1,0 +1,76 @@
+//! What a backup copies: a manifest, and the files that it names, held in place until the backup is done. Reads, commits,
+//! flushes and merges go on meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lightning_db_storage::FrameNumber;
+use lightning_db_storage::manifest::{Manifest, RepositoryCursor};
+
+use super::Engine;
+use super::version::Version;
+use crate::error::Result;
+
+/// Counts those for whom log segments must stay.
+#[derive(Default)]
+pub(super) struct LogHolds(Arc<AtomicUsize>);
+
+impl LogHolds {
+    /// Whether there are any.
+    pub(super) fn are_held(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+
+    fn take(&self) -> LogHold {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        LogHold(Arc::clone(&self.0))
+    }
+}
+
+/// While it lives, no log segment is deleted.
+struct LogHold(Arc<AtomicUsize>);
+
+impl Drop for LogHold {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The database at one moment, as files.
+pub(crate) struct BackupView {
+    /// Names the files.
+    pub(crate) manifest: Manifest,
+    /// The newest frame of the log on stable storage; `None` without a log.
+    pub(crate) durable: Option<FrameNumber>,
+    /// Every commit made up to this time is in the files, microseconds since 1970.
+    pub(crate) as_of_micros: i64,
+    _segments: Arc<Version>,
+    _log: LogHold,
+}
+
+impl Engine {
+    /// Everything committed so far, in files that stay until the result is dropped.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub(crate) fn backup_view(&self) -> Result<BackupView> {
+        let log = self.log_holds.take();
+        // First the frame, then the manifest: the segment of every durable frame is in it.
+        let (durable, as_of_micros) = self.settle()?;
+        let (mut manifest, segments) =
+            self.catalog.read(|manifest| (manifest.clone(), self.versions.current()));
+        self.note_log(&mut manifest);
+        Ok(BackupView { manifest, durable, as_of_micros, _segments: segments, _log: log })
+    }
+
+    /// Remembers what a repository has from now on.
+    ///
+    /// # Errors
+    /// Those of writing files. The repository has its backup all the same, and the next one finds that out.
+    pub(crate) fn note_backup(&self, cursor: RepositoryCursor) -> Result<()> {
+        self.change_manifest(|manifest| {
+            manifest.repositories.retain(|known| known.repository != cursor.repository);
+            manifest.repositories.push(cursor);
+        })
+    }
+}
