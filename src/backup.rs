@@ -79,28 +79,7 @@ impl Database {
     pub fn backup_with(&self, repository: impl AsRef<Path>, progress: &dyn Progress) -> Result<BackupReport> {
         self.require_writable()?;
         let store = store_at(&self.engine.ctx.vfs, repository.as_ref())?;
-        let view = self.engine.backup_view()?;
-        let input = BackupInput {
-            ctx: &self.engine.ctx,
-            manifest: &view.manifest,
-            durable: view.durable,
-            as_of_micros: view.as_of_micros,
-        };
-        let done = run_backup(&input, &store, progress)?;
-        self.engine.note_backup(done.cursor)?;
-        let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
-        Ok(BackupReport {
-            backup: done.backup,
-            repository: done.repository.to_string(),
-            sequence: done.sequence,
-            time: system_time(done.as_of_micros),
-            segment_bytes: done.segment_bytes,
-            log_bytes: done.log_bytes,
-            total_bytes: done.total_bytes,
-            is_continued: done.version == VersionKind::Continued,
-            lost_log: done.lost_log.into_iter().map(lost).collect(),
-            phases: done.phases,
-        })
+        back_up_into(self, &store, progress)
     }
 
     /// The backups in a repository, oldest first. No key is needed.
@@ -148,6 +127,35 @@ impl Database {
     }
 }
 
+fn back_up_into(
+    db: &Database,
+    store: &Arc<dyn ObjectStore>,
+    progress: &dyn Progress,
+) -> Result<BackupReport> {
+    let view = db.engine.backup_view()?;
+    let input = BackupInput {
+        ctx: &db.engine.ctx,
+        manifest: &view.manifest,
+        durable: view.durable,
+        as_of_micros: view.as_of_micros,
+    };
+    let done = run_backup(&input, store, progress)?;
+    db.engine.note_backup(done.cursor)?;
+    let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
+    Ok(BackupReport {
+        backup: done.backup,
+        repository: done.repository.to_string(),
+        sequence: done.sequence,
+        time: system_time(done.as_of_micros),
+        segment_bytes: done.segment_bytes,
+        log_bytes: done.log_bytes,
+        total_bytes: done.total_bytes,
+        is_continued: done.version == VersionKind::Continued,
+        lost_log: done.lost_log.into_iter().map(lost).collect(),
+        phases: done.phases,
+    })
+}
+
 /// The objects of the repository at `place`: a path, or a URL that begins with `file://`.
 ///
 /// # Errors
@@ -164,3 +172,6 @@ pub(crate) fn store_at(vfs: &Arc<dyn Vfs>, place: &Path) -> Result<Arc<dyn Objec
     };
     Ok(Arc::new(DirectoryStore::new(Arc::clone(vfs), path)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod restore;
 mod shared_bytes;
 mod time;
 mod transaction;
+mod verify;
 
 pub use backup::{BackupReport, BackupSummary, NoProgress, Phase, Progress};
 pub use check::{
@@ -35,3 +36,4 @@ pub use observe::{
 pub use read::{Cursor, DatabaseIterator, PinnedValue, Snapshot};
 pub use restore::{RecoveryTarget, RestoreOptions, RestoreReport};
 pub use transaction::{Transaction, TransactionId, TransactionIterator};
+pub use verify::{RepositoryProblem, RepositoryReport, VerifyLevel, VerifyOptions};

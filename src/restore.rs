@@ -298,7 +298,7 @@ fn put_in_place(vfs: &dyn Vfs, scratch: &Path, target: &Path) -> Result<()> {
 }
 
 /// Removes what a failed restore made.
-fn remove_scratch(vfs: &dyn Vfs, scratch: &Path) {
+pub(crate) fn remove_scratch(vfs: &dyn Vfs, scratch: &Path) {
     for entry in vfs.list(scratch).unwrap_or_default() {
         let path = scratch.join(&entry.name);
         if let Err(error) = vfs.remove_file(&path) {

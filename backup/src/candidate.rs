@@ -74,9 +74,13 @@ fn live_version(live: &Manifest) -> Manifest {
 /// What is kept of a manifest in a backup: the trees, and what is known about history. The log and what is particular to
 /// this copy of the database stay behind.
 fn version(live: &Manifest, keyspaces: Vec<Keyspace>, segments: Vec<SegmentInfo>) -> Manifest {
+    // The state before any commit began with the database.
+    let flushed_time_micros =
+        if live.flushed_sequence.0 == 0 { live.created_micros } else { live.flushed_time_micros };
     Manifest {
         keyspaces,
         segments,
+        flushed_time_micros,
         wal: Vec::new(),
         log_end: None,
         checkpoints: Vec::new(),

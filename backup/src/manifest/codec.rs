@@ -43,6 +43,8 @@ const MAGIC: &[u8; 8] = b"LDBBKUP\n";
 const FORMAT_VERSION: u32 = 1;
 const LABEL: &str = "backup-manifest";
 const CHECKSUM_LEN: usize = 32;
+/// Fewer bytes than any piece of the log takes, so that a count can be trusted with an allocation.
+const MIN_PIECE_LEN: usize = WalSegmentInfo::MIN_ENCODED_LEN + 80;
 const BACKUP: u8 = 1;
 const DELETION: u8 = 2;
 
@@ -269,7 +271,7 @@ fn take_backup(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<BackupManife
                 length: input.varint("segment length")?,
             })
         })?,
-        log: take_list(input, 200, "log", take_piece)?,
+        log: take_list(input, MIN_PIECE_LEN, "log", take_piece)?,
         new_segment_bytes: input.varint("new segment bytes")?,
         new_log_bytes: input.varint("new log bytes")?,
         sealed: sealed.to_vec(),
