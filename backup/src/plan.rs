@@ -127,7 +127,7 @@ pub fn plan(
     let (number, entry, backup, legs) = planner.base(incarnation, goal)?;
     let place = repository.place();
     let version = entry.record.open(&place, &keyring)?;
-    let version = version.ok_or_else(|| BackupError::BackupNotFound { place, number })?;
+    let version = version.ok_or(BackupError::BackupNotFound { place, number })?;
     let found = intervals(&catalog, incarnation);
     let complete = found.iter().map(|interval| interval.last_micros).max();
     let restore_points = planner.restore_points()?;
