@@ -7,7 +7,7 @@ use lightning_db_recovery::redo::replay;
 use lightning_db_recovery::{History, Reached};
 use lightning_db_storage::manifest::Manifest;
 use lightning_db_storage::segment::SealContext;
-use lightning_db_storage::wal::{Fork, WalStart};
+use lightning_db_storage::wal::WalStart;
 
 use super::Engine;
 use super::open::lock;
@@ -37,12 +37,7 @@ impl Engine {
         let reached = history.finish().map_err(Error::from)?;
         engine.flush_all()?;
         engine.change_manifest(|manifest| finish(manifest, &reached))?;
-        let fork = Fork { parent: reached.moment.incarnation, at: reached.moment.sequence };
-        engine.begin_log(WalStart {
-            after: None,
-            last_sequence: reached.moment.sequence,
-            fork: Some(fork),
-        })?;
+        engine.begin_log(WalStart { last_sequence: reached.moment.sequence, ..WalStart::default() })?;
         engine.close()?;
         Ok(reached)
     }
