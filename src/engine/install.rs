@@ -68,7 +68,11 @@ impl Engine {
         if let Err(error) = committed {
             let is_unsure = self.catalog.is_unsure();
             if !is_unsure {
-                opened.iter().for_each(|segment| segment.doom());
+                // The values of a memtable were not written for this attempt alone: the next one needs them.
+                let values = |segment: &&Arc<OpenSegment>| {
+                    change.flushed.as_ref().is_some_and(|layer| layer.values.segment(segment.id()).is_some())
+                };
+                opened.iter().filter(|segment| !values(segment)).for_each(|segment| segment.doom());
             }
             let error = Error::from(error);
             if is_unsure {

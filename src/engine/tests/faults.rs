@@ -96,3 +96,22 @@ fn a_flush_that_fails_is_done_again() {
     db.checkpoint().expect("the next attempt");
     assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
 }
+
+#[test]
+fn a_manifest_that_does_not_fit_leaves_the_large_values_for_the_next_flush() {
+    let world = World::new(3);
+    world.create(&small()).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let value = vec![3; 200 << 10];
+    db.put(b"k", &value).expect("put");
+    let full = Effect::Fail(std::io::ErrorKind::StorageFull);
+    plan.add(Fault::new(Calls::Only(CallKind::Create), full).on("MANIFEST.tmp").lasting());
+    assert!(matches!(db.checkpoint(), Err(Error::DiskFull { .. })));
+    plan.clear();
+    db.checkpoint().expect("the next attempt");
+    db.close().expect("close");
+    drop(db);
+    assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get"), Some(value));
+}
