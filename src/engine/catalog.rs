@@ -18,6 +18,8 @@ pub(crate) struct Catalog {
 struct State {
     manifest: Manifest,
     store: ManifestStore,
+    /// The lock on the directory was given back: somebody else may have another manifest there.
+    is_closed: bool,
 }
 
 impl Catalog {
@@ -25,7 +27,7 @@ impl Catalog {
     pub(super) fn new(manifest: Manifest, store: ManifestStore, first_free: SegmentId) -> Self {
         let next_run = AtomicU64::new(manifest.next_run);
         let next_segment = Arc::new(AtomicU64::new(first_free.0.max(manifest.next_segment.0)));
-        Self { state: Mutex::new(State { manifest, store }), next_segment, next_run }
+        Self { state: Mutex::new(State { manifest, store, is_closed: false }), next_segment, next_run }
     }
 
     /// Looks at the manifest.
@@ -67,6 +69,9 @@ impl Catalog {
         then: impl FnOnce(&Manifest),
     ) -> Result<()> {
         let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(StorageError::Cancelled);
+        }
         let mut next = state.manifest.clone();
         edit(&mut next);
         sweep(&mut next);
@@ -79,6 +84,11 @@ impl Catalog {
         state.manifest = next;
         then(&MutexGuard::map(state, |state| &mut state.manifest));
         Ok(())
+    }
+
+    /// From now on every commit is `Cancelled`; one that is under way ends first.
+    pub(super) fn close(&self) {
+        self.state.lock().is_closed = true;
     }
 
     /// Whether a commit failed half-way: which manifest is current is known only at the next open.

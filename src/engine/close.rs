@@ -25,6 +25,9 @@ impl Engine {
         };
         self.signals.stop();
         self.reader.close();
+        // A backup, a merge or a change of keys may end later than this: what it knows of the files is not theirs then.
+        self.catalog.close();
+        let _keys_at_rest = self.keyring_store.lock();
         self.lock.lock().take();
         outcome
     }

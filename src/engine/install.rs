@@ -74,7 +74,10 @@ impl Engine {
                 };
                 opened.iter().filter(|segment| !values(segment)).for_each(|segment| segment.doom());
             }
-            let error = Error::from(error);
+            let error = match Error::from(error) {
+                Error::Cancelled => Error::Closed,
+                error => error,
+            };
             if is_unsure {
                 self.health.poison(&error);
             }

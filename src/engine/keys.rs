@@ -22,9 +22,10 @@ impl Engine {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        self.health.check()?;
         let ctx = &self.ctx;
         let mut store = self.keyring_store.lock();
+        // With the store in hand: closing waits for it before others may open the database.
+        self.health.check()?;
         let current = ctx.keyring.upgradable_read();
         let mut next = current.duplicate();
         let result = edit(&mut next, &*ctx.entropy, ctx.clock.now_micros())?;

@@ -115,3 +115,17 @@ fn a_manifest_that_does_not_fit_leaves_the_large_values_for_the_next_flush() {
     drop(db);
     assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get"), Some(value));
 }
+
+#[test]
+fn a_closed_database_no_longer_touches_its_manifest_or_keyring() {
+    let world = World::new(4);
+    let db = world.create(&small());
+    db.close().expect("close");
+    let other = world.open(&small()).expect("the lock was given back");
+    other.put(b"k", b"v").expect("put");
+    other.checkpoint().expect("checkpoint");
+    assert!(matches!(db.engine.change_manifest(|_| {}), Err(Error::Closed)));
+    assert!(matches!(db.rotate_data_key(), Err(Error::Closed)));
+    drop((db, other));
+    assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+}
