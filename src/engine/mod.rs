@@ -70,9 +70,8 @@ use health::Health;
 pub(crate) use open::lock_for_reading;
 pub(crate) use op::{Op, OpValue, OwnedValue};
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
-pub(crate) use segments::{OpenSegment, SegmentTable};
 pub(crate) use values::{LARGE_VALUE_LEN, ValueLog};
-pub(crate) use version::{Layer, ReadView, Run, TreeState, Version, Versions};
+pub(crate) use version::{ReadView, Version, Versions};
 
 /// An open database.
 pub(crate) struct Engine {
@@ -115,7 +114,7 @@ impl Engine {
             kind,
             epoch: self.ctx.keyring.read().current_epoch(),
             birth: self.catalog.birth(),
-            compression: self.compression.clone(),
+            compression: self.compression,
             dictionary: None,
         };
         let trainer = self.trainer.clone().filter(|_| kind == SegmentKind::Base);

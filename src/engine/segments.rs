@@ -111,11 +111,6 @@ impl SegmentTable {
         self.by_id.get(&id)
     }
 
-    /// All of them, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<OpenSegment>> {
-        self.by_id.values()
-    }
-
     /// Adds one.
     pub(super) fn insert(&mut self, segment: Arc<OpenSegment>) {
         self.by_id.insert(segment.id, segment);

@@ -5,6 +5,7 @@
 //! with the run that the memtable becomes. Until then the log has the value too, and a crash replays it from there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,8 +68,8 @@ impl ValueLog {
         let current = writer.reader()?;
         let mut readers = self.readers.write();
         for info in writer.finished() {
-            if !readers.contains_key(&info.id) {
-                readers.insert(info.id, Arc::new(SegmentReader::open(ctx, info, ReadMode::default())?));
+            if let Entry::Vacant(vacant) = readers.entry(info.id) {
+                vacant.insert(Arc::new(SegmentReader::open(ctx, info, ReadMode::default())?));
             }
         }
         if let Some((id, reader)) = current {
