@@ -15,7 +15,8 @@ Keys are named by a URI, never typed themselves:
   passphrase-env:NAME    a passphrase in an environment variable
   exec:PROGRAM           held by an external command
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged or wrong or missing key, 4 not found or not reachable.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data or a wrong or missing key, \
+4 not found or not reachable.
 
 Examples:
   lightning-cli create ./mydb --key passphrase:prompt
@@ -94,6 +95,14 @@ commands! {
     Check(check),
     /// Merge everything into one sorted tree
     Compact(compact),
+    /// Back up into a repository: in full at first, then what is new
+    Backup(backup),
+    /// List the backups of a repository
+    Backups(backups),
+    /// Prove that a repository's backups are whole
+    Verify(verify),
+    /// Bring a database back, to any moment
+    Restore(restore),
     /// Give the present moment a name to restore to
     RestorePoint(restore_point),
     /// Show or change who can open a database

@@ -20,7 +20,7 @@ const SHOWN: usize = 50;
 /// What to check.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing is written, and the check goes on after the first damage. Damage is exit status 3. The database
+    after_help = "Nothing is written, and the check goes on after the first damage. Damage is exit status 3. The database \
 must not be open elsewhere.
 
 Examples:

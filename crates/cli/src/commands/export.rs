@@ -19,7 +19,7 @@ const PROGRESS_ENTRIES: u64 = 1024;
 /// What to export.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A line of JSON Lines is {\"key\": …, \"value\": …}; what is not UTF-8 is there as hex digits under key_hex or
+    after_help = "A line of JSON Lines is {\"key\": …, \"value\": …}; what is not UTF-8 is there as hex digits under key_hex or \
 value_hex. CSV has the columns key and value and takes text only, unless --hex. The file is not encrypted.
 
 Examples:

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::bytes::Form;
 use crate::failure::Outcome;
+use crate::output::human::counted;
 use crate::output::json::Key;
 use crate::session::Session;
 
@@ -44,7 +45,11 @@ impl Command {
         db.put(&key, &value)?;
         let sequence = db.last_sequence().into();
         db.close()?;
-        let text = format!("put {} ({} bytes, sequence number {sequence})", form.show(&key), value.len());
+        let text = format!(
+            "put {} ({}, sequence number {sequence})",
+            form.show(&key),
+            counted(value.len() as u64, "byte", "bytes")
+        );
         let put = Put { put: Key { form, key: &key }, bytes: value.len(), sequence };
         session.output.done(text, &put)
     }

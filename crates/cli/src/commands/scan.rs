@@ -11,7 +11,7 @@ use crate::session::Session;
 /// What to scan.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A line is a key, a tab and a value. In keys and values that hold control characters or are not
+    after_help = "A line is a key, a tab and a value. In keys and values that hold control characters or are not \
 UTF-8, those bytes are written as \\xNN, \\n, \\r or \\t, and a backslash as \\\\; --hex and --json are exact.
 
 Examples:

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lightning_db::Phase;
 
 /// `1,234,567`
 pub(crate) struct Count(pub(crate) u64);
@@ -46,6 +47,13 @@ impl fmt::Display for Time {
             if seconds < 1.0 { format!("{:.1} ms", seconds * 1000.0) } else { format!("{seconds:.2} s") };
         f.pad(&text)
     }
+}
+
+/// `copy 1.25 s, replay 0.5 ms`
+pub(crate) fn phases_text(phases: &[Phase]) -> String {
+    let texts: Vec<String> =
+        phases.iter().map(|phase| format!("{} {}", phase.name, Time(phase.duration))).collect();
+    texts.join(", ")
 }
 
 /// A wall time from microseconds since 1970: `2013-01-31T06:15:00.000001Z`.

@@ -1,7 +1,9 @@
 //! What programs read.
 
+use lightning_db::Phase;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::bytes::Form;
 use crate::failure::Failure;
@@ -19,6 +21,12 @@ pub(crate) fn failure(failure: &Failure) -> String {
     }
     let inner = Inner { kind: failure.kind(), message: failure.to_string() };
     serde_json::to_string(&Object { error: inner }).expect("two strings are valid JSON")
+}
+
+/// How long each phase took: `[{"phase": …, "seconds": …}]`
+pub(crate) fn phases(phases: &[Phase]) -> Vec<Value> {
+    let object = |phase: &Phase| json!({"phase": phase.name, "seconds": phase.duration.as_secs_f64()});
+    phases.iter().map(object).collect()
 }
 
 /// A key with its value: `{"key": …, "value": …}`. In text form, bytes that are no text are given as hex digits

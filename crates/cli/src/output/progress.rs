@@ -46,6 +46,12 @@ impl Progress {
     }
 }
 
+impl lightning_db::Progress for Progress {
+    fn advance(&self, phase: &'static str, done: u64, total: u64) {
+        self.of(phase, done, total);
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -1,9 +1,13 @@
 //! The program as its users run it: the real binary, its output and its exit status.
-#![expect(clippy::disallowed_methods, reason = "the files that users and accidents change lie on a real disk")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the files that users and accidents change lie on a real disk"
+)]
 
 mod entries;
 mod importing;
 mod keys;
 mod observing;
+mod recovering;
 mod support;
 mod usage;

@@ -21,7 +21,7 @@ const PROGRESS_ROWS: u64 = 512;
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The first row names the columns. A row's value is the row as a JSON object of strings. A key that is
+    after_help = "The first row names the columns. A row's value is the row as a JSON object of strings. A key that is \
 there already gets the new value. The file is read once to check it before anything is written.
 
 Examples:
