@@ -191,6 +191,8 @@ impl Engine {
             }
             if period.is_some() {
                 self.report("sync the log", self.sync_if_behind());
+            } else {
+                self.report("mark the log", self.mark_synced());
             }
             self.report("make room in memory", self.balance_memory());
             self.report("prepare the next log segment", self.prepare_ahead().map_err(Error::from));

@@ -77,6 +77,10 @@ impl Engine {
     }
 
     fn flush(&self, layer: &Arc<Layer>) -> Result<()> {
+        if layer.is_logged {
+            // What is durable in a run is durable in the log too: a restore can stop only at commits that are in a log.
+            self.sync_log()?;
+        }
         let mut values = self.finish_values(layer)?;
         let mut live = HashMap::new();
         let mut stream = CountExtents { stream: layer.memtable.stream(), live: &mut live };

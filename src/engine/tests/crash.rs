@@ -2,12 +2,15 @@
 //! commit that was promised.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep};
+use lightning_db_storage::segment::SegmentKind;
+use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, OpenHow, Vfs};
 
 use super::support::{Model, PATH, Random, World, assert_holds, small};
 use crate::config::{LightningDbConfig, WalSyncMode};
 use crate::database::Database;
+use crate::error::Error;
 
 /// The states after each commit, the first one empty.
 struct History {
@@ -174,4 +177,53 @@ fn without_a_log_a_crash_goes_back_to_the_last_checkpoint() {
     let db = world.open(&config).expect("open");
     assert!(db.get(b"logged").expect("get").is_some());
     assert_eq!(db.last_sequence().0, 3);
+}
+
+#[test]
+fn what_a_flush_made_durable_is_durable_in_the_log_too() {
+    let world = World::new(6);
+    let db = world.create(&small());
+    for n in 0..10u32 {
+        db.put(&n.to_be_bytes(), b"v").expect("put");
+    }
+    db.checkpoint().expect("checkpoint");
+    world.power_cut(db, Keep::Nothing);
+    let db = world.open(&small()).expect("open");
+    let (flushed, logged) = db.engine.catalog.read(|manifest| {
+        let ends = manifest.wal.iter().filter_map(|info| info.accepted_through).chain(manifest.log_end);
+        (manifest.flushed_sequence, ends.map(|end| end.sequence).max())
+    });
+    assert_eq!(Some(flushed), logged, "a commit is in a run and in no log");
+}
+
+/// A commit has none behind it that could say that it was synced. A marker does, in every mode.
+#[test]
+fn damage_to_the_last_synced_commit_is_noticed_after_a_power_cut() {
+    let world = World::new(5);
+    let config = LightningDbConfig { compaction_interval: Duration::from_millis(5), ..small() };
+    let db = world.create(&config);
+    for key in [b"a", b"b", b"c"] {
+        db.put(key, b"value").expect("put");
+    }
+    db.create_restore_point("synced").expect("a restore point");
+    let log = db.engine.catalog.read(|manifest| manifest.wal[0].id);
+    let path = db.engine.ctx.segment_path(SegmentKind::Wal, log);
+    let frames = || {
+        let bytes = world.disk.open(&path, OpenHow::Read).and_then(|file| {
+            let mut bytes = vec![0; file.len()? as usize];
+            file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+        });
+        let bytes = bytes.expect("a log file");
+        let starts = (4..bytes.len() - 4).filter(|at| bytes[*at..].starts_with(b"LDBF"));
+        starts.map(|at| at as u64 - 4).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while frames().len() < 6 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let frames = frames();
+    assert_eq!(frames.len(), 6, "the segment's beginning, three commits, a restore point, a marker");
+    world.power_cut(db, Keep::Everything);
+    world.disk.corrupt(&path, frames[4] + 70, 1).expect("inside the file");
+    assert!(matches!(world.open(&config), Err(Error::Corrupt { .. })));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lightning_db_crypto::{KeySource, SeededEntropy};
 use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::tree::{Cursor, DirectPages, ReadAhead};
-use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, Vfs};
+use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, MemVfs, Vfs};
 use parking_lot::Mutex;
 
 use crate::config::LightningDbConfig;
@@ -56,6 +56,13 @@ impl World {
         self.plan.lock().crash_at(0);
         drop(db);
         self.disk.kill_process();
+    }
+
+    /// Cuts the power of the machine that has `db` open.
+    pub(super) fn power_cut(&self, db: Arc<Database>, keep: Keep) {
+        self.plan.lock().crash_at(0);
+        drop(db);
+        self.disk.crash(&mut || 0, keep);
     }
 
     pub(super) fn create(&self, config: &LightningDbConfig) -> Arc<Database> {
