@@ -1,7 +1,6 @@
 //! The user's own files: what is imported and exported. Files of databases and repositories are the library's.
 #![expect(
     clippy::disallowed_types,
-    clippy::disallowed_methods,
     reason = "these files belong to no database, so nothing is simulated or sealed here"
 )]
 

@@ -1,6 +1,6 @@
 //! `keys list|add|remove|rotate DB`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use lightning_db::{KeySource, SlotId, SlotInfo};
@@ -76,7 +76,7 @@ impl Command {
     }
 }
 
-fn list(session: &Session, path: &PathBuf) -> Outcome {
+fn list(session: &Session, path: &Path) -> Outcome {
     #[derive(Serialize)]
     struct Listed {
         keys: Vec<Slot>,
@@ -93,7 +93,7 @@ fn list(session: &Session, path: &PathBuf) -> Outcome {
     session.output.report(table, &Listed { keys })
 }
 
-fn add(session: &Session, path: &PathBuf, uri: &str, label: Option<String>) -> Outcome {
+fn add(session: &Session, path: &Path, uri: &str, label: Option<String>) -> Outcome {
     #[derive(Serialize)]
     struct Added<'a> {
         added: u32,
@@ -108,7 +108,7 @@ fn add(session: &Session, path: &PathBuf, uri: &str, label: Option<String>) -> O
     session.output.done(text, &Added { added: slot.0, label: &label })
 }
 
-fn remove(session: &Session, path: &PathBuf, slot: u32) -> Outcome {
+fn remove(session: &Session, path: &Path, slot: u32) -> Outcome {
     #[derive(Serialize)]
     struct Removed {
         removed: u32,
@@ -123,7 +123,7 @@ fn remove(session: &Session, path: &PathBuf, slot: u32) -> Outcome {
     session.output.done(text, &Removed { removed: slot })
 }
 
-fn rotate(session: &Session, path: &PathBuf) -> Outcome {
+fn rotate(session: &Session, path: &Path) -> Outcome {
     #[derive(Serialize)]
     struct Rotated {
         epoch: u32,

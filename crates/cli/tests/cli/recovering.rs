@@ -21,10 +21,14 @@ fn with_history() -> Place {
 
 /// What a restore to `target` holds.
 fn restored(place: &Place, target: &[&str]) -> String {
-    place.ok(["restore", "repo", "again"].iter().chain(target));
-    let scan = place.ok(["scan", "again"]);
-    place.ok(["check", "again", "--deep"]);
-    fs::remove_dir_all(place.path("again")).expect("removed");
+    restored_as(place, "again", target)
+}
+
+fn restored_as(place: &Place, name: &str, target: &[&str]) -> String {
+    place.ok(["restore", "repo", name].iter().chain(target));
+    let scan = place.ok(["scan", name]);
+    place.ok(["check", name, "--deep"]);
+    fs::remove_dir_all(place.path(name)).expect("removed");
     scan
 }
 
@@ -111,6 +115,28 @@ fn one_repository_takes_one_history() {
     assert_eq!(place.names("notes"), ["mine"]);
     assert!(!place.exists("repo2"));
     place.ok(["verify", "repo"]);
+}
+
+#[test]
+fn a_copy_diverges_and_a_restored_database_goes_on() {
+    let place = with_history();
+    fs::create_dir(place.path("copy")).expect("a folder");
+    for name in place.names("db") {
+        fs::copy(place.path("db").join(&name), place.path("copy").join(&name)).expect("copied");
+    }
+    place.ok(["put", "db", "c", "original"]);
+    place.ok(["backup", "db", "repo"]);
+    place.ok(["put", "copy", "c", "copy"]);
+    let refused = place.fails(1, "", ["backup", "copy", "repo", "--json"]);
+    assert_eq!(refused.error().0, "diverged");
+
+    place.ok(["restore", "repo", "again", "--to", "seq:4"]);
+    place.ok(["put", "again", "c", "restored"]);
+    place.ok(["backup", "again", "repo"]);
+    place.ok(["verify", "repo", "--level", "4"]);
+    assert_eq!(restored_as(&place, "other", &[]), "b\t3\nc\trestored\n");
+    place.fails(4, "", ["restore", "repo", "other", "--to", "seq:5"]);
+    assert!(!place.exists("other"));
 }
 
 #[test]
