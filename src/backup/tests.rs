@@ -593,3 +593,39 @@ fn a_backup_that_dies_anywhere_leaves_the_earlier_ones_and_the_next_one_clears_u
         crash_at += 1;
     }
 }
+
+#[test]
+fn a_repository_can_be_carried_as_one_stream() {
+    let mut world = World::new(37);
+    for _ in 0..3 {
+        world.commits(20);
+        world.backup();
+    }
+    let store = |place: &str| -> Arc<dyn ObjectStore> {
+        Arc::new(DirectoryStore::new(Arc::new(world.memory.clone()), Path::new(place)))
+    };
+    let mut stream = Vec::new();
+    let repository = Repository::open(store("/repo")).expect("a repository");
+    lightning_db_backup::export_tar(&repository, &mut stream).expect("exported");
+    lightning_db_backup::import_tar(&mut &stream[..], &store("/carried")).expect("imported");
+    let options = RestoreOptions { encryption_key: key(), ..Default::default() };
+    Database::restore_with(&world.environment, "/carried", "/there", options, &NoProgress).expect("restored");
+    let there = Database::open_in(world.environment.clone(), "/there", config()).expect("opened");
+    assert_eq!(contents(&there).expect("contents"), world.states.last().expect("states").1);
+    let again = lightning_db_backup::import_tar(&mut &stream[..], &store("/carried"));
+    assert!(again.is_err(), "nothing is written over");
+
+    for len in (0..stream.len() - 2048).step_by(stream.len() / 40) {
+        let cut = lightning_db_backup::import_tar(&mut &stream[..len], &store("/cut"));
+        assert!(cut.is_err(), "cut at {len}");
+        assert!(store("/cut").is_empty().expect("readable") || only_folders(&world, "/cut"), "cut at {len}");
+    }
+    let at = stream.len() / 2;
+    stream[at] ^= 4;
+    assert!(lightning_db_backup::import_tar(&mut &stream[..], &store("/flipped")).is_err());
+}
+
+fn only_folders(world: &World, place: &str) -> bool {
+    let files = world.memory.files().into_iter().filter(|path| path.starts_with(place));
+    files.into_iter().all(|path| path.ends_with("LOCK.writer"))
+}

@@ -6,6 +6,8 @@
 //! and each record names the one before by its hash.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 
 use lightning_db_crypto::{DatabaseId, Entropy, Keyring, PublicKey, SuiteId};
 use lightning_db_storage::manifest::{Fork, Manifest};
