@@ -37,9 +37,12 @@ use crate::error::{Error, Result};
 use crate::observe::Metrics;
 use crate::read::Reader;
 
-/// A reader holds the lock only while it opens the database, so one that is in the way is asked again.
-const LOCK_ATTEMPTS: u32 = 20;
+/// One who is in the way is asked again after this long.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How often, if it writes: it may be about to close.
+const ATTEMPTS_BESIDE_WRITER: u32 = 20;
+/// How often, if it reads: it holds the lock only while it opens or checks the database.
+const ATTEMPTS_BESIDE_READERS: u32 = 1000;
 
 impl Engine {
     /// Makes a new database in `path`, which must not exist or be empty.
@@ -99,9 +102,11 @@ impl Engine {
         environment: Environment,
     ) -> Result<Arc<Self>> {
         config.validate()?;
-        let _while_opening = lock_for_reading(&*environment.vfs, path)?;
+        let while_opening = lock_for_reading(&*environment.vfs, path)?;
         let engine = Self::load(path, config, &environment, None)?;
-        engine.replay_in_memory()?;
+        let log = engine.open_log()?;
+        drop(while_opening);
+        engine.replay_in_memory(log)?;
         Ok(engine)
     }
 
@@ -300,27 +305,44 @@ fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
 
 pub(super) fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
     let path = directory.join(LOCK_FILE);
-    for _ in 0..LOCK_ATTEMPTS {
-        match vfs.lock(&path) {
-            Ok(lock) => return Ok(lock),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(LOCK_PAUSE),
-            Err(error) => return Err(StorageError::io("lock", &path, error).into()),
-        }
-    }
-    Err(Error::Locked { path })
+    let is_shared = || vfs.lock_shared(&path).is_ok();
+    let patience = || if is_shared() { ATTEMPTS_BESIDE_READERS } else { ATTEMPTS_BESIDE_WRITER };
+    attempt_lock(&path, || vfs.lock(&path), patience)
 }
 
-/// The lock of a database that is to be read, so that nobody writes to it meanwhile. None when there is no lock file or it
-/// cannot be opened: then nobody can have it open for writing either.
+/// Takes a lock, as often as `patience` says each time that somebody is in the way.
+fn attempt_lock(
+    path: &Path,
+    take: impl Fn() -> std::io::Result<Box<dyn FileLock>>,
+    patience: impl Fn() -> u32,
+) -> Result<Box<dyn FileLock>> {
+    let mut attempts = 0;
+    loop {
+        match take() {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(StorageError::io("lock", path, error).into()),
+        }
+        attempts += 1;
+        if attempts >= patience() {
+            return Err(Error::Locked { path: path.to_path_buf() });
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// The lock of a database that is to be read, shared with others who read it, so that nobody writes to it meanwhile.
+/// None when there is no lock file or it cannot be opened: then nobody can have it open for writing either.
 ///
 /// # Errors
 /// `NotFound` when there is no such directory, `Locked` when somebody has it open for writing.
 pub(crate) fn lock_for_reading(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn FileLock>>> {
     require_directory(vfs, directory)?;
-    if vfs.metadata(&directory.join(LOCK_FILE)).is_err() {
+    let path = directory.join(LOCK_FILE);
+    if vfs.metadata(&path).is_err() {
         return Ok(None);
     }
-    match lock(vfs, directory) {
+    match attempt_lock(&path, || vfs.lock_shared(&path), || ATTEMPTS_BESIDE_WRITER) {
         Ok(lock) => Ok(Some(lock)),
         Err(Error::Io { source, .. }) if is_read_only(source.kind()) => Ok(None),
         Err(error) => Err(error),

@@ -10,7 +10,7 @@ use lightning_db_recovery::redo::{ReplaySink, replay};
 use lightning_db_storage::SequenceNumber;
 use lightning_db_storage::manifest::{Manifest, RestorePoint};
 use lightning_db_storage::segment::SealContext;
-use lightning_db_storage::wal::{CommitHead, RestorePoint as LoggedPoint, ScanOutcome, WalStart, scan};
+use lightning_db_storage::wal::{CommitHead, Replay, RestorePoint as LoggedPoint, ScanOutcome, WalStart, scan};
 
 use super::Engine;
 use super::version::Layer;
@@ -48,15 +48,23 @@ impl Engine {
         Ok(settled.start)
     }
 
+    /// Opens the part of the log that is not in the trees: what it promised is in files then that nobody changes.
+    ///
+    /// # Errors
+    /// As [`redo`](Self::redo).
+    pub(super) fn open_log(&self) -> Result<Replay> {
+        let outcome = self.scan_log()?;
+        report(&outcome);
+        Ok(outcome.replay(&self.ctx)?)
+    }
+
     /// Brings what the log promised into memory only.
     ///
     /// # Errors
     /// As [`redo`](Self::redo).
-    pub(super) fn replay_in_memory(&self) -> Result<()> {
-        let outcome = self.scan_log()?;
-        report(&outcome);
+    pub(super) fn replay_in_memory(&self, mut log: Replay) -> Result<()> {
         let mut redo = Redo { engine: self, ops: Vec::new(), writes_files: false };
-        replay(&mut outcome.replay(&self.ctx)?, self.flushed(), &mut redo)?;
+        replay(&mut log, self.flushed(), &mut redo)?;
         Ok(())
     }
 

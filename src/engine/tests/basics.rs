@@ -1,6 +1,7 @@
 //! Put, get, delete, close, open.
 
 use std::path::Path;
+use std::time::Duration;
 
 use lightning_db_crypto::KeySource;
 use lightning_db_storage::vfs::Vfs;
@@ -40,6 +41,28 @@ fn limits_are_errors_and_change_nothing() {
     assert_eq!(db.last_sequence().0, 1);
     db.checkpoint().expect("checkpoint");
     assert_eq!(db.get(&vec![1; 65_535]).expect("get").as_deref(), Some(&b"x"[..]));
+}
+
+/// Whoever reads shares the lock, and holds it only for a while.
+#[test]
+fn readers_do_not_refuse_each_other_and_a_writer_waits_for_them() {
+    let world = World::new(4);
+    let db = world.create(&small());
+    db.put(b"k", b"v").expect("put");
+    assert!(matches!(world.read_only(&small()), Err(Error::Locked { .. })), "somebody writes");
+    world.kill(db);
+    let lock = Path::new(PATH).join("LOCK");
+    let reader = world.disk.lock_shared(&lock).expect("nobody writes");
+    let other = world.read_only(&small()).expect("beside a reader that is still opening");
+    assert_eq!(other.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            drop(reader);
+        });
+        let db = world.open(&small()).expect("once the reader is done");
+        assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+    });
 }
 
 #[test]

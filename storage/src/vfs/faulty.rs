@@ -115,6 +115,11 @@ impl Vfs for FaultyVfs {
         self.inner().lock(path)
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.decide(CallKind::Lock, path)?;
+        self.inner().lock_shared(path)
+    }
+
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
         self.decide(CallKind::Space, dir)?;
         self.inner().available_space(dir)

@@ -4,7 +4,7 @@ mod content;
 mod crash;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,8 @@ pub struct MemVfs {
 struct State {
     tree: Tree,
     counts: CallCounts,
-    locked: BTreeSet<Inode>,
+    /// How each locked file is locked.
+    locked: BTreeMap<Inode, Locked>,
     capacity: Option<u64>,
     refuse_maps: bool,
     boots: u64,
@@ -52,7 +53,7 @@ impl MemVfs {
         let state = State {
             tree: Tree::new(),
             counts: CallCounts::default(),
-            locked: BTreeSet::new(),
+            locked: BTreeMap::new(),
             capacity: None,
             refuse_maps: false,
             boots: 1,
@@ -234,10 +235,25 @@ impl Vfs for MemVfs {
             }
             found => found?,
         };
-        if !state.locked.insert(file) {
+        if state.locked.contains_key(&file) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(MemLock { handle: self.handle(&mut state, file)? }))
+        let handle = self.handle(&mut state, file)?;
+        state.locked.insert(file, Locked::Exclusively);
+        Ok(Box::new(MemLock { handle }))
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        let mut state = self.counted(CallKind::Lock);
+        let file = state.tree.find_file(path)?;
+        let holders = match state.locked.get(&file) {
+            Some(Locked::Exclusively) => return Err(ErrorKind::WouldBlock.into()),
+            Some(Locked::By(holders)) => *holders,
+            None => 0,
+        };
+        let handle = self.handle(&mut state, file)?;
+        state.locked.insert(file, Locked::By(holders + 1));
+        Ok(Box::new(MemLock { handle }))
     }
 
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -398,6 +414,12 @@ impl ReadMap for BytesMap {
     }
 }
 
+enum Locked {
+    Exclusively,
+    /// By so many together.
+    By(u32),
+}
+
 #[derive(Debug)]
 struct MemLock {
     handle: Handle,
@@ -408,7 +430,12 @@ impl FileLock for MemLock {}
 impl Drop for MemLock {
     fn drop(&mut self) {
         if let Ok(mut state) = self.handle.state() {
-            state.locked.remove(&self.handle.file);
+            match state.locked.get_mut(&self.handle.file) {
+                Some(Locked::By(holders)) if *holders > 1 => *holders -= 1,
+                _ => {
+                    state.locked.remove(&self.handle.file);
+                }
+            }
         }
     }
 }

@@ -102,6 +102,14 @@ pub trait Vfs: Send + Sync + Debug {
     /// `WouldBlock` at once when another process, or another lock in this one, holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
 
+    /// Takes a lock on an existing file that keeps exclusive ones out, and that any number share, held until the result
+    /// is dropped or the process ends. Nothing is written.
+    ///
+    /// # Errors
+    /// `WouldBlock` at once when the file is locked exclusively, in this process or in another; `NotFound`,
+    /// `PermissionDenied`.
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
+
     /// Bytes that can still be written below `dir`, or `None` where that is not known.
     ///
     /// # Errors
@@ -224,7 +232,7 @@ pub trait ReadMap: Send + Sync + Debug {
     fn bytes(&self) -> &[u8];
 }
 
-/// An exclusive lock, released when dropped.
+/// A lock, released when dropped.
 pub trait FileLock: Send + Sync + Debug {}
 
 /// How to open a file.

@@ -99,11 +99,14 @@ impl Vfs for OsVfs {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = open_lock_file(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(OsLock { file })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        let locked = file.try_lock();
+        OsLock::new(file, locked)
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        let file = private_options().read(true).open(path)?;
+        let locked = file.try_lock_shared();
+        OsLock::new(file, locked)
     }
 
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -248,6 +251,17 @@ impl ReadMap for OsReadMap {
 #[derive(Debug)]
 struct OsLock {
     file: File,
+}
+
+impl OsLock {
+    /// The lock on `file`, if taking it went well.
+    fn new(file: File, locked: Result<(), TryLockError>) -> io::Result<Box<dyn FileLock>> {
+        match locked {
+            Ok(()) => Ok(Box::new(Self { file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 impl FileLock for OsLock {}

@@ -288,6 +288,23 @@ fn one_lock_excludes_another_in_the_same_process_until_dropped() {
 }
 
 #[test]
+fn shared_locks_keep_out_exclusive_ones_only() {
+    on_both(|place| {
+        let path = place.path("lock");
+        assert_eq!(kind(place.vfs.lock_shared(&path)), ErrorKind::NotFound);
+        let exclusive = place.vfs.lock(&path).unwrap();
+        assert_eq!(kind(place.vfs.lock_shared(&path)), ErrorKind::WouldBlock);
+        drop(exclusive);
+        let first = place.vfs.lock_shared(&path).unwrap();
+        let second = place.vfs.lock_shared(&path).unwrap();
+        drop(first);
+        assert_eq!(kind(place.vfs.lock(&path)), ErrorKind::WouldBlock);
+        drop(second);
+        place.vfs.lock(&path).unwrap();
+    });
+}
+
+#[test]
 fn what_is_written_through_a_map_is_in_the_file_at_once() {
     on_both(|place| {
         let file = place.vfs.open(&place.path("log"), OpenHow::CreateNew).unwrap();
