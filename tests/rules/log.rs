@@ -273,6 +273,10 @@ fn a_full_disk_can_be_opened_read_and_cleared_by_deleting() {
         machine.disk.set_capacity(Some((4 << 20) + random.below(200_000)));
         fill_disk(&db, &mut model, &mut random);
         assert_holds(&db, &model, "reads go on");
+        for key in model.keys().take(20).cloned().collect::<Vec<_>>() {
+            db.delete(&key).unwrap_or_else(|error| panic!("seed {seed}: deleting goes on: {error}"));
+            model.remove(&key);
+        }
         machine.kill(db);
 
         let before = machine.disk.op_counts().bytes_written;
