@@ -1,0 +1,3 @@
+//! What the database promises, through its public interface.
+
+mod document;
