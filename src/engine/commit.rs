@@ -156,7 +156,7 @@ impl Engine {
     pub(crate) fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
         self.check_writable()?;
         let mut writer = self.commits.writer.lock();
-        let incarnation = self.ctx.incarnation;
+        let incarnation = self.ctx.incarnation.get();
         let is_this = |point: &RestorePoint| point.name == name && point.incarnation == incarnation;
         if self.catalog.read(|manifest| manifest.restore_points.iter().any(is_this)) {
             return Err(Error::AlreadyExists { what: format!("the restore point {name:?}") });

@@ -440,7 +440,7 @@ fn seal_context(
         suite,
         database: keyring.database_id(),
         keyring: Arc::new(RwLock::new(keyring)),
-        incarnation,
+        incarnation: incarnation.into(),
         directory: path.to_path_buf(),
         salts: SaltCount::default(),
     })

@@ -103,7 +103,7 @@ fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
 /// Segments that a merge into the base can empty: those that no checkpoint or retained run holds in place.
 fn cleanable(manifest: &Manifest) -> impl Iterator<Item = &SegmentInfo> {
     let mut held: HashSet<SegmentId> =
-        manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).copied().collect();
+        manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id).collect();
     held.extend(manifest.retained_runs.iter().flat_map(|run| &run.value_segments).copied());
     manifest.segments.iter().filter(move |info| info.kind != SegmentKind::Run && !held.contains(&info.id))
 }

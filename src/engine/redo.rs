@@ -84,7 +84,7 @@ impl Engine {
     }
 
     fn restore_points(&self, outcome: &ScanOutcome) -> Vec<RestorePoint> {
-        let incarnation = self.ctx.incarnation;
+        let incarnation = self.ctx.incarnation.get();
         let point = |point: &LoggedPoint| RestorePoint {
             name: point.name.clone(),
             sequence: point.sequence,

@@ -54,7 +54,7 @@ impl TestStore {
             suite: Arc::clone(keyring.suite()),
             keyring: Arc::new(RwLock::new(keyring)),
             database: DatabaseId([1; 16]),
-            incarnation: Incarnation([3; 16]),
+            incarnation: Incarnation([3; 16]).into(),
             directory,
             salts: SaltCount::default(),
         };

@@ -111,7 +111,7 @@ pub fn check_directory(place: &Place<'_>, depth: Depth, watch: Watch<'_>) -> Res
         suite: Arc::clone(keyring.suite()),
         database: keyring.database_id(),
         keyring: Arc::new(RwLock::new(keyring)),
-        incarnation: manifest.incarnation,
+        incarnation: manifest.incarnation.into(),
         directory: directory.to_path_buf(),
         salts: SaltCount::default(),
     };

@@ -268,7 +268,8 @@ impl Used {
         if let Some(checkpoint) = tree.checkpoint {
             let owner = format!("checkpoint {:?}", checkpoint.name);
             let needed = self.pages.keys().chain(self.extents.keys());
-            needed.for_each(|id| require(id, &checkpoint.segments, &owner));
+            let held: Vec<SegmentId> = checkpoint.segments.iter().map(|held| held.id).collect();
+            needed.for_each(|id| require(id, &held, &owner));
         }
     }
 }

@@ -98,7 +98,7 @@ fn check_checkpoints(manifest: &Manifest, table: &HashSet<SegmentId>) -> Checked
     unique(manifest.checkpoints.iter().map(|checkpoint| &checkpoint.name), "checkpoint")?;
     manifest.checkpoints.iter().try_for_each(|checkpoint| {
         check_keyspaces(&checkpoint.keyspaces, table)?;
-        checkpoint.segments.iter().try_for_each(|id| known(*id, table, "a checkpoint"))
+        checkpoint.segments.iter().try_for_each(|held| known(held.id, table, "a checkpoint"))
     })
 }
 

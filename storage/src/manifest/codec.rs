@@ -22,7 +22,7 @@ use std::path::Path;
 use lightning_db_crypto::{DatabaseId, Keyring, SuiteId};
 
 use super::types::{
-    ArchivedThrough, Features, Fork, Gap, GapReason, Keyspace, Lineage, Manifest, NamedCheckpoint,
+    ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest, NamedCheckpoint,
     RepositoryCursor, RestorePoint, RunInfo,
 };
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
@@ -309,7 +309,9 @@ fn put_checkpoint(out: &mut ByteWriter, checkpoint: &NamedCheckpoint) {
     out.bytes(checkpoint.name.as_bytes()).varint(checkpoint.sequence.0).i64(checkpoint.time_micros);
     out.raw(&checkpoint.incarnation.0);
     list(out, &checkpoint.keyspaces, put_keyspace);
-    put_ids(out, &checkpoint.segments);
+    list(out, &checkpoint.segments, |out, held| {
+        out.varint(held.id.0).varint(held.live_bytes);
+    });
 }
 
 fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malformed> {
@@ -319,7 +321,10 @@ fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malfor
         time_micros: input.i64("checkpoint time")?,
         incarnation: take_incarnation(input)?,
         keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
-        segments: take_ids(input)?,
+        segments: take_list(input, 2, "held segments", |input| {
+            let id = SegmentId(input.varint("held segment")?);
+            Ok(HeldSegment { id, live_bytes: input.varint("held bytes")? })
+        })?,
     })
 }
 

@@ -158,7 +158,7 @@ fn full() -> Manifest {
             time_micros: 3,
             incarnation: Incarnation([1; 16]),
             keyspaces: vec![keyspace.clone()],
-            segments: vec![SegmentId(1), SegmentId(2)],
+            segments: vec![SegmentId(1), SegmentId(2)].into_iter().map(|id| HeldSegment { id, live_bytes: 5 }).collect(),
         }],
         restore_points: vec![RestorePoint {
             name: "point".into(),

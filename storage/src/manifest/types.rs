@@ -135,7 +135,22 @@ pub struct NamedCheckpoint {
     /// Its trees.
     pub keyspaces: Vec<Keyspace>,
     /// The segments that it keeps alive.
-    pub segments: Vec<SegmentId>,
+    pub segments: Vec<HeldSegment>,
+}
+
+/// A segment that a checkpoint keeps alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSegment {
+    /// Its number.
+    pub id: SegmentId,
+    /// How many of its bytes the checkpoint's trees use.
+    pub live_bytes: u64,
+}
+
+impl From<&SegmentInfo> for HeldSegment {
+    fn from(info: &SegmentInfo) -> Self {
+        Self { id: info.id, live_bytes: info.live_bytes }
+    }
 }
 
 /// A named point that a restore can go to.

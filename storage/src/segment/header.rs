@@ -79,7 +79,7 @@ impl SegmentHeader {
             &ctx.salts.next().to_le_bytes(),
         ];
         let salt = Salt(fresh_salt(&*ctx.entropy, &hedge)?);
-        let (suite, database, incarnation) = (ctx.suite.id(), ctx.database, ctx.incarnation);
+        let (suite, database, incarnation) = (ctx.suite.id(), ctx.database, ctx.incarnation.get());
         Ok(Self { kind, suite, key_domain: 0, database, incarnation, id, epoch, salt })
     }
 

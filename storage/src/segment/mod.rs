@@ -100,7 +100,7 @@ pub fn parse_segment_file_name(name: &str) -> Option<(SegmentKind, SegmentId)> {
     Some((kind, SegmentId(id)))
 }
 
-/// What sealing and opening segments needs; one for each open database and incarnation, shared by all its writers and
+/// What sealing and opening segments needs; one for each open database, shared by all its writers and
 /// readers.
 pub struct SealContext {
     /// All file I/O.
@@ -116,11 +116,35 @@ pub struct SealContext {
     /// The database that the segments belong to.
     pub database: DatabaseId,
     /// The history in which new segments are written. Older ones keep theirs, see [`SegmentInfo::incarnation`].
-    pub incarnation: Incarnation,
+    pub incarnation: CurrentIncarnation,
     /// Where the files are.
     pub directory: PathBuf,
     /// How many salts were drawn; start it with `SaltCount::default()`.
     pub salts: SaltCount,
+}
+
+/// The history that is being written. It changes only when the database goes back to a checkpoint, while nothing else
+/// is written.
+#[derive(Debug)]
+pub struct CurrentIncarnation(RwLock<Incarnation>);
+
+impl CurrentIncarnation {
+    /// The history that new segments belong to.
+    #[must_use]
+    pub fn get(&self) -> Incarnation {
+        *self.0.read()
+    }
+
+    /// Begins another history.
+    pub fn set(&self, next: Incarnation) {
+        *self.0.write() = next;
+    }
+}
+
+impl From<Incarnation> for CurrentIncarnation {
+    fn from(incarnation: Incarnation) -> Self {
+        Self(RwLock::new(incarnation))
+    }
 }
 
 impl SealContext {
@@ -135,7 +159,7 @@ impl fmt::Debug for SealContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealContext")
             .field("database", &self.database)
-            .field("incarnation", &self.incarnation)
+            .field("incarnation", &self.incarnation.get())
             .field("directory", &self.directory)
             .finish_non_exhaustive()
     }

@@ -30,7 +30,7 @@ pub(crate) fn context_in(vfs: Arc<dyn Vfs>, dir: &str, seed: u64, encrypted: boo
         suite: Arc::clone(keyring.suite()),
         keyring: Arc::new(RwLock::new(keyring)),
         database,
-        incarnation: Incarnation([3; 16]),
+        incarnation: Incarnation([3; 16]).into(),
         directory,
         salts: SaltCount::default(),
     }

@@ -261,7 +261,7 @@ fn a_segment_of_an_earlier_incarnation_still_opens() {
         suite: Arc::clone(&ctx.suite),
         keyring: Arc::clone(&ctx.keyring),
         database: ctx.database,
-        incarnation: Incarnation([4; 16]),
+        incarnation: Incarnation([4; 16]).into(),
         directory: ctx.directory.clone(),
         salts: SaltCount::default(),
     };

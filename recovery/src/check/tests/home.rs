@@ -14,7 +14,7 @@ use lightning_db_storage::compress::{CompressionSettings, Dictionary, train_dict
 use lightning_db_storage::extent::write_extent;
 use lightning_db_storage::filter::FilterBuilder;
 use lightning_db_storage::keyring_store::KeyringStore;
-use lightning_db_storage::manifest::{Features, Keyspace, Manifest, ManifestStore, NamedCheckpoint, RunInfo};
+use lightning_db_storage::manifest::{Features, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint, RunInfo};
 use lightning_db_storage::page::{EntryKind, EntryValue};
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSink};
 use lightning_db_storage::segment::{
@@ -66,7 +66,7 @@ impl Home {
             suite: Arc::clone(keyring.suite()),
             database: keyring.database_id(),
             keyring: Arc::new(RwLock::new(keyring)),
-            incarnation: Incarnation([3; 16]),
+            incarnation: Incarnation([3; 16]).into(),
             directory: directory.to_path_buf(),
             salts: SaltCount::default(),
         };
@@ -102,9 +102,9 @@ impl Home {
             name: "before".into(),
             sequence: SequenceNumber(1),
             time_micros: 1,
-            incarnation: self.ctx.incarnation,
+            incarnation: self.ctx.incarnation.get(),
             keyspaces: vec![keyspace.clone()],
-            segments: manifest.segments.iter().map(|info| info.id).collect(),
+            segments: manifest.segments.iter().map(HeldSegment::from).collect(),
         });
         manifest.retained_runs = vec![first.clone()];
         manifest.keyspaces = vec![Keyspace { runs: vec![first, second], ..keyspace }];

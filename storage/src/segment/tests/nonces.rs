@@ -82,7 +82,7 @@ fn reopened(ctx: &SealContext, directory: &str) -> SealContext {
         suite: Arc::clone(&ctx.suite),
         keyring: Arc::clone(&ctx.keyring),
         database: ctx.database,
-        incarnation: ctx.incarnation,
+        incarnation: ctx.incarnation.get().into(),
         directory: directory.into(),
         salts: SaltCount::default(),
     }
