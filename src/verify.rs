@@ -263,7 +263,7 @@ fn seal_context(environment: &Environment, repository: &Repository, keyring: Key
         suite: Arc::clone(keyring.suite()),
         database: keyring.database_id(),
         keyring: Arc::new(RwLock::new(keyring)),
-        incarnation: Incarnation::default(),
+        incarnation: Incarnation::default().into(),
         directory: PathBuf::from(repository.place()),
         salts: SaltCount::default(),
     }

@@ -207,6 +207,20 @@ impl HotRecords {
         debug_assert!(before & UNDER_WAY > 0, "a commit settles what it made pending");
     }
 
+    /// As [`HotRecords::pending`] for every key there is.
+    pub(crate) fn all_pending(&self) {
+        for stamp in &self.stamps {
+            stamp.fetch_add(BEGUN, Ordering::AcqRel);
+        }
+    }
+
+    /// As [`HotRecords::settled`] for every key there is.
+    pub(crate) fn all_settled(&self) {
+        for stamp in &self.stamps {
+            stamp.fetch_add(ENDED, Ordering::AcqRel);
+        }
+    }
+
     /// Drops about this share of the records' bytes, 0.0 to 1.0. Returns how many bytes were freed.
     pub(crate) fn evict_fraction(&self, fraction: f64) -> usize {
         let before = self.record_bytes.load(Ordering::Relaxed);

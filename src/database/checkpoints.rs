@@ -79,13 +79,15 @@ impl Database {
         Ok(Snapshot::new(&self.engine.reader, view))
     }
 
-    /// Makes the database what it was at a named checkpoint, and closes it: open it again to go on. What was committed
-    /// since is given up; a backup that has it can still restore it. The checkpoint stays.
+    /// Goes back to a named checkpoint, which stays, and returns the sequence number of this step: the newest commit from
+    /// then on. A new history begins with it, whose parent is that of the checkpoint. What was committed since the
+    /// checkpoint is given up here; a repository that has the log of it, or gets it with the next backup, can still
+    /// restore it. Transactions that are open end in a conflict; snapshots go on showing what they showed.
     ///
     /// # Errors
-    /// `NotFound`, `ReadOnly`, `Closed`, and `Corrupt` when the checkpoint is damaged: nothing has changed then, and the
-    /// database is open. Errors of writing files: it is closed, and opens either as it was or as the checkpoint has it.
-    pub fn rollback_to(&self, name: &str) -> Result<()> {
+    /// `NotFound`, `ReadOnly`, `Closed`, and those of reading and writing files. After a failure half-way nothing more can
+    /// be written, and the next open finds either the old state or the checkpoint's, whole.
+    pub fn rollback_to(&self, name: &str) -> Result<SequenceNumber> {
         self.require_writable()?;
         self.engine.rollback_to(name)
     }

@@ -100,7 +100,8 @@ impl Catalog {
 /// Takes the segments out of the table that nothing needs: no live bytes, no checkpoint, no retained run.
 pub(super) fn sweep(manifest: &mut Manifest) {
     let mut needed = std::collections::HashSet::new();
-    needed.extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id));
+    needed
+        .extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id));
     let runs = manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
     needed.extend(runs.flat_map(|run| &run.segments).copied());
     let retained = manifest.retained_runs.iter();

@@ -6,9 +6,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lightning_db_storage::filter::Filter;
 use lightning_db_storage::keyring_store::KeyringStore;
-use lightning_db_storage::manifest::{Fork, Keyspace, Manifest, ManifestStore, NamedCheckpoint};
+use lightning_db_storage::manifest::{Fork, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind, segment_file_name};
 use lightning_db_storage::vfs::{OpenHow, Vfs};
 use lightning_db_storage::{Incarnation, SegmentId, SequenceNumber, StorageError};
@@ -29,11 +28,11 @@ impl Engine {
     /// `AlreadyExists`, and those of writing files.
     pub(crate) fn create_named_checkpoint(&self, name: &str) -> Result<NamedCheckpoint> {
         self.flush_all()?;
-        let time_micros = self.ctx.clock.now_micros();
+        let made_micros = self.ctx.clock.now_micros();
         let mut made = None;
         self.change_manifest(|manifest| {
             if manifest.checkpoints.iter().all(|checkpoint| checkpoint.name != name) {
-                let checkpoint = checkpoint_of(manifest, name, time_micros);
+                let checkpoint = checkpoint_of(manifest, name, made_micros);
                 manifest.checkpoints.push(checkpoint.clone());
                 made = Some(checkpoint);
             }
@@ -67,7 +66,7 @@ impl Engine {
         let checkpoint = checkpoint.ok_or_else(|| unknown(name))?;
         let keyspace = checkpoint.keyspaces.first().ok_or_else(|| unknown(name))?;
         let mut segments = version.tree.segments.clone();
-        let kept: HashSet<SegmentId> = checkpoint.segments.iter().copied().collect();
+        let kept: HashSet<SegmentId> = checkpoint.segments.iter().map(|held| held.id).collect();
         segments.remove_unless(|id| kept.contains(&id));
         let tree = tree_of(keyspace, segments, checkpoint.sequence)?;
         let version =
@@ -125,7 +124,7 @@ impl Engine {
 }
 
 /// The trees of a manifest, as a checkpoint.
-fn checkpoint_of(manifest: &Manifest, name: &str, time_micros: i64) -> NamedCheckpoint {
+fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedCheckpoint {
     let runs: HashSet<SegmentId> = manifest
         .keyspaces
         .iter()
@@ -140,20 +139,26 @@ fn checkpoint_of(manifest: &Manifest, name: &str, time_micros: i64) -> NamedChec
     NamedCheckpoint {
         name: name.to_owned(),
         sequence: manifest.flushed_sequence,
-        time_micros,
+        time_micros: manifest.flushed_time_micros,
+        made_micros,
         incarnation: manifest.incarnation,
+        ancestry: manifest.ancestry.clone(),
         keyspaces: manifest.keyspaces.clone(),
-        segments: manifest.segments.iter().filter(is_used).map(|info| info.id).collect(),
+        segments: manifest.segments.iter().filter(is_used).map(HeldSegment::from).collect(),
     }
 }
 
 fn tree_of(keyspace: &Keyspace, segments: SegmentTable, sequence: SequenceNumber) -> Result<TreeState> {
-    let mut runs = Vec::with_capacity(keyspace.runs.len());
-    for info in keyspace.runs.iter().rev() {
-        let filter: Option<Filter> = read_filter(&segments, info)?;
-        runs.push(Arc::new(Run { info: info.clone(), filter }));
-    }
+    let runs = open_runs(keyspace, &segments)?;
     Ok(TreeState { base: keyspace.base, runs, segments, flushed: sequence })
+}
+
+/// The runs of a keyspace with their filters, newest first.
+pub(super) fn open_runs(keyspace: &Keyspace, segments: &SegmentTable) -> Result<Vec<Arc<Run>>> {
+    let open = |info| -> Result<Arc<Run>> {
+        Ok(Arc::new(Run { filter: read_filter(segments, info)?, info: info.clone() }))
+    };
+    keyspace.runs.iter().rev().map(open).collect()
 }
 
 /// Turns a manifest into the first one of a history that begins where it stands: without log, and without backups.

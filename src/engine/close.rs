@@ -9,20 +9,11 @@ impl Engine {
     /// # Errors
     /// The first failure. The log then has what could not be written, and the next open replays it.
     pub(crate) fn close(&self) -> Result<()> {
-        self.close_after(|| Ok(()))
-    }
-
-    /// As [`close`](Self::close), with something to do when nothing else happens any more, unless writing has failed.
-    pub(super) fn close_after(&self, last: impl FnOnce() -> Result<()>) -> Result<()> {
         // From here on no commit begins; one that is under way ends before the flush takes the writer.
         if !self.health.close() {
             return Ok(());
         }
-        let outcome = if self.read_only || self.health.is_poisoned() {
-            Ok(())
-        } else {
-            self.wind_down().and_then(|()| last())
-        };
+        let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
         self.signals.stop();
         self.reader.close();
         // A backup, a merge or a change of keys may end later than this: what it knows of the files is not theirs then.

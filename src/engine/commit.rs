@@ -35,7 +35,7 @@ pub(crate) type Validate = Box<dyn FnOnce(&CommitView<'_>) -> Result<()> + Send>
 /// Where commits come together.
 pub(super) struct Commits {
     waiting: Mutex<Vec<Arc<Ticket>>>,
-    writer: Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
     sync: Mutex<Option<WalSync>>,
     /// The next segment of the log. Whoever makes one holds this lock, so that the manifest lists them in order.
     pub(super) ready_segment: Mutex<Option<PreparedSegment>>,
@@ -48,9 +48,9 @@ pub(super) struct Commits {
 
 /// What only one thread has at a time.
 pub(super) struct Writer {
-    log: Option<WalWriter>,
+    pub(super) log: Option<WalWriter>,
     /// The newest commit.
-    last: SequenceNumber,
+    pub(super) last: SequenceNumber,
 }
 
 /// A commit that waits for somebody else to do it.
@@ -92,8 +92,13 @@ impl Commits {
 
     /// Logs from now on.
     pub(super) fn set_log(&self, log: WalWriter) {
+        self.attach_log(&mut self.writer.lock(), log);
+    }
+
+    /// As [`set_log`](Self::set_log), for who holds the writer.
+    pub(super) fn attach_log(&self, writer: &mut Writer, log: WalWriter) {
         *self.sync.lock() = Some(log.sync_handle());
-        self.writer.lock().log = Some(log);
+        writer.log = Some(log);
         self.has_log.store(true, Ordering::Release);
     }
 
@@ -387,7 +392,7 @@ impl Engine {
         error
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }

@@ -38,6 +38,19 @@ struct Busy {
     exclusive: bool,
 }
 
+/// Until it is dropped, no other merge begins.
+pub(super) struct MergeAlone<'a> {
+    engine: &'a Engine,
+}
+
+impl Drop for MergeAlone<'_> {
+    fn drop(&mut self) {
+        self.engine.merges.state.lock().exclusive = false;
+        self.engine.merges.done.notify_all();
+        self.engine.signals.room();
+    }
+}
+
 /// What a merge took away, by segment.
 #[derive(Default)]
 struct Dropped {
@@ -64,23 +77,23 @@ impl Engine {
     /// Those of reading and writing files; nothing is lost then.
     pub(crate) fn compact(&self) -> Result<()> {
         self.flush_all()?;
-        {
-            let mut busy = self.merges.state.lock();
-            while busy.exclusive {
-                self.merges.done.wait(&mut busy);
-            }
-            busy.exclusive = true;
-            while busy.base || !busy.runs.is_empty() {
-                self.merges.done.wait(&mut busy);
-            }
-        }
+        let _alone = self.merge_alone();
         let epoch = self.ctx.keyring.read().current_epoch();
         let work = self.catalog.read(|manifest| policy::compact_all(manifest, epoch));
-        let outcome = self.merge_with_reserve(&work);
-        self.merges.state.lock().exclusive = false;
-        self.merges.done.notify_all();
-        self.signals.room();
-        outcome
+        self.merge_with_reserve(&work)
+    }
+
+    /// Waits until no merge is under way, and lets none begin.
+    pub(super) fn merge_alone(&self) -> MergeAlone<'_> {
+        let mut busy = self.merges.state.lock();
+        while busy.exclusive {
+            self.merges.done.wait(&mut busy);
+        }
+        busy.exclusive = true;
+        while busy.base || !busy.runs.is_empty() {
+            self.merges.done.wait(&mut busy);
+        }
+        MergeAlone { engine: self }
     }
 
     fn claim(&self) -> Option<Work> {
@@ -166,7 +179,7 @@ impl Engine {
         };
         let dropped = dropped.finish()?;
         let run = Arc::new(Run { info: info.clone(), filter: Some(filter) });
-        self.install(Change { segments, run: Some(run), flushed: None }, |manifest| {
+        self.install(Change { segments, runs: vec![run], ..Change::default() }, |manifest| {
             subtract(manifest, &dropped);
             let runs = &mut manifest.keyspaces[0].runs;
             let place = runs.iter().position(|run| ids.contains(&run.id)).unwrap_or_default();
@@ -210,7 +223,7 @@ impl Engine {
         for (segment, bytes) in superseded.finish()? {
             *gone.entry(segment).or_insert(0) += bytes;
         }
-        self.install(Change { segments, run: None, flushed: None }, |manifest| {
+        self.install(Change { segments, ..Change::default() }, |manifest| {
             subtract(manifest, &gone);
             set_base(manifest, base, ids);
         })

@@ -15,7 +15,7 @@ use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
 use lightning_db_storage::tree::{BuildOptions, EntryStream, TreeRef, build};
 use lightning_db_storage::{Result as StorageResult, SegmentId, StorageError};
 
-use super::install::{Change, write_filter};
+use super::install::{Change, Layers, write_filter};
 use super::log::add_gap;
 use super::version::{Layer, Run, Version};
 use super::{Engine, reserve};
@@ -92,7 +92,7 @@ impl Engine {
         info.value_segments = values.iter().map(|info| info.id).collect();
         let run = Arc::new(Run { info: info.clone(), filter: run.filter });
         let segments = segments.into_iter().chain(values).collect();
-        let change = Change { segments, run: Some(run), flushed: Some(Arc::clone(layer)) };
+        let change = Change { segments, runs: vec![run], layers: Layers::Flushed(Arc::clone(layer)) };
         let is_logged = layer.is_logged;
         self.install(change, |manifest| add_run(manifest, info, is_logged))?;
         self.metrics.flushes.add(1);

@@ -26,10 +26,22 @@ const FILTER_PIECE_LEN: usize = 1 << 20;
 pub(super) struct Change {
     /// Finished segments; they are not in the manifest's table yet.
     pub(super) segments: Vec<SegmentInfo>,
-    /// The run with its filter, when there is one.
-    pub(super) run: Option<Arc<Run>>,
-    /// The memtable that the run holds.
-    pub(super) flushed: Option<Arc<Layer>>,
+    /// Runs with their filters that the version does not have yet.
+    pub(super) runs: Vec<Arc<Run>>,
+    /// What becomes of the memtables.
+    pub(super) layers: Layers,
+}
+
+/// What becomes of the memtables when a version changes.
+#[derive(Default)]
+pub(super) enum Layers {
+    /// They stay.
+    #[default]
+    Keep,
+    /// This one was flushed, and goes.
+    Flushed(Arc<Layer>),
+    /// All go: what was in them no longer counts. This empty one takes their place.
+    Replaced(Arc<Layer>),
 }
 
 impl Engine {
@@ -70,7 +82,7 @@ impl Engine {
             if !is_unsure {
                 // The values of a memtable were not written for this attempt alone: the next one needs them.
                 let values = |segment: &&Arc<OpenSegment>| {
-                    change.flushed.as_ref().is_some_and(|layer| layer.values.segment(segment.id()).is_some())
+                    change.layers.flushed().is_some_and(|layer| layer.values.segment(segment.id()).is_some())
                 };
                 opened.iter().filter(|segment| !values(segment)).for_each(|segment| segment.doom());
             }
@@ -89,7 +101,7 @@ impl Engine {
 
     /// Makes the version that a durable manifest describes the current one.
     fn publish(&self, manifest: &Manifest, change: &Change, opened: &[Arc<OpenSegment>]) {
-        if let Some(layer) = &change.flushed {
+        if let Some(layer) = change.layers.flushed() {
             self.recent.keep(&layer.memtable, self.config.write_buffer_size);
         }
         let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
@@ -102,8 +114,8 @@ impl Engine {
             }
             let keyspace = &manifest.keyspaces[0];
             let known = |info: &RunInfo| {
-                let new = change.run.iter();
-                version.tree.runs.iter().chain(new).find(|run| run.info.id == info.id).cloned()
+                let mut all = version.tree.runs.iter().chain(&change.runs);
+                all.find(|run| run.info.id == info.id).cloned()
             };
             let tree = TreeState {
                 base: keyspace.base,
@@ -112,14 +124,28 @@ impl Engine {
                 flushed: manifest.flushed_sequence,
             };
             debug_assert_eq!(tree.runs.len(), keyspace.runs.len(), "every run is known");
-            let is_left =
-                |layer: &&Arc<Layer>| change.flushed.as_ref().is_none_or(|gone| !Arc::ptr_eq(gone, layer));
-            Version {
-                active: Arc::clone(&version.active),
-                frozen: version.frozen.iter().filter(is_left).cloned().collect(),
-                tree: Arc::new(tree),
-            }
+            let (active, frozen) = change.layers.apply(version);
+            Version { active, frozen, tree: Arc::new(tree) }
         });
+    }
+}
+
+impl Layers {
+    fn flushed(&self) -> Option<&Arc<Layer>> {
+        if let Self::Flushed(layer) = self { Some(layer) } else { None }
+    }
+
+    /// The active and the frozen memtables from now on.
+    fn apply(&self, version: &Version) -> (Arc<Layer>, Vec<Arc<Layer>>) {
+        let active = Arc::clone(&version.active);
+        match self {
+            Self::Keep => (active, version.frozen.clone()),
+            Self::Flushed(gone) => {
+                let left = version.frozen.iter().filter(|layer| !Arc::ptr_eq(gone, layer));
+                (active, left.cloned().collect())
+            }
+            Self::Replaced(fresh) => (Arc::clone(fresh), Vec::new()),
+        }
     }
 }
 

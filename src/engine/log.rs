@@ -136,7 +136,8 @@ pub(super) fn retire(manifest: &mut Manifest, max_retained: u64, segment_size: u
         tracing::warn!(%through, "log was given up before a repository fetched it: back up now");
     }
     let dropped: Vec<WalSegmentInfo> = manifest.wal.drain(..gone).collect();
-    manifest.log_end = dropped.last().and_then(|info| info.accepted_through).or(manifest.log_end);
+    let current = dropped.iter().rev().find(|info| info.incarnation == manifest.incarnation);
+    manifest.log_end = current.and_then(|info| info.accepted_through).or(manifest.log_end);
     dropped.into_iter().map(|info| info.id).collect()
 }
 

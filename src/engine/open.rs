@@ -18,7 +18,7 @@ use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Features, Keyspace, Manifest, ManifestStore};
 use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::vfs::{FileLock, Vfs};
-use lightning_db_storage::wal::{Fork, WalStart, WalWriter, prepare_segment};
+use lightning_db_storage::wal::{Fork, PreparedSegment, WalStart, WalWriter, prepare_segment};
 use lightning_db_storage::{Generation, Incarnation, SegmentId, SequenceNumber, StorageError};
 use parking_lot::{Mutex, RwLock};
 
@@ -189,8 +189,7 @@ impl Engine {
             let prepared = prepare_segment(&self.ctx, &log::options(&self.config), id, epoch)?;
             let info = prepared.info().clone();
             self.change_manifest(|manifest| manifest.wal.push(info))?;
-            let supply = Box::new(log::Supply::new(Arc::downgrade(self)));
-            self.commits.set_log(WalWriter::start(Arc::clone(&self.ctx), prepared, start, supply)?);
+            self.commits.set_log(self.start_log(prepared, start)?);
         } else {
             self.change_manifest(|_| {})?;
         }
@@ -199,6 +198,12 @@ impl Engine {
             tracing::warn!(%error, "no room could be set aside for a full disk");
         }
         Ok(())
+    }
+
+    /// A writer of the log that begins with `first`, which is in the manifest.
+    pub(super) fn start_log(self: &Arc<Self>, first: PreparedSegment, start: WalStart) -> Result<WalWriter> {
+        let supply = Box::new(log::Supply::new(Arc::downgrade(self)));
+        Ok(WalWriter::start(Arc::clone(&self.ctx), first, start, supply)?)
     }
 
     /// A first memtable that knows whether it is logged.

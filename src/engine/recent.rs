@@ -65,6 +65,13 @@ impl RecentWrites {
         }
     }
 
+    /// Every transaction that began before `floor` conflicts from now on, whatever it wrote.
+    pub(super) fn forget(&self, floor: SequenceNumber) {
+        let mut state = self.state.lock();
+        state.flushed.clear();
+        state.floor = floor;
+    }
+
     /// Bytes of memory held for open transactions.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.state.lock().flushed.iter().map(|memtable| memtable.memory_bytes()).sum()

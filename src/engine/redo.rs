@@ -77,7 +77,9 @@ impl Engine {
         let (segments, before, flushed) = self.catalog.read(|manifest| {
             let flushed = manifest.flushed_sequence;
             let obsolete = manifest.wal.iter().take_while(|info| info.is_obsolete(flushed)).count();
-            let before = manifest.wal[..obsolete].last().and_then(|info| info.accepted_through);
+            let mut of_this_history = manifest.wal[..obsolete].iter().rev();
+            let before = of_this_history.next().filter(|info| info.incarnation == manifest.incarnation);
+            let before = before.and_then(|info| info.accepted_through);
             (manifest.wal[obsolete..].to_vec(), before.or(manifest.log_end), flushed)
         });
         Ok(scan(&self.ctx, &segments, before, flushed)?)

@@ -1,113 +1,133 @@
 //! Going back to a named checkpoint.
 //!
-//! The trees of the checkpoint become the current ones, and a new history begins: what was committed since then is
-//! given up, its log too, and a commit of the new history never passes for one of the old. The database is closed by
-//! it, so that nobody goes on with what is no longer true.
+//! The trees become those of the checkpoint, and a new history begins, with a log of its own. Sequence numbers never go
+//! back: the step takes the next one, so that nobody who reads the version before, or began a transaction under it, is
+//! mistaken about what is newer. Between the checkpoint and this step the new history has no log, and says so.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use lightning_db_storage::manifest::{Fork, Gap, GapReason, Lineage, Manifest, NamedCheckpoint};
-use lightning_db_storage::pointer::BlockPtr;
-use lightning_db_storage::segment::SegmentKind;
-use lightning_db_storage::tree::{DirectPages, TreeRef, VerifyVisitor, verify_tree};
-use lightning_db_storage::{Incarnation, SegmentId, StorageError};
+use lightning_db_storage::wal::{self, PreparedSegment, WalSegmentInfo, WalStart, prepare_segment};
+use lightning_db_storage::{Incarnation, SegmentId, SequenceNumber};
 
 use super::Engine;
-use super::log::{add_gap, remove_log_files};
-use super::version::TreeState;
+use super::checkpoint::open_runs;
+use super::commit::Writer;
+use super::install::{Change, Layers};
+use super::log::{add_gap, options, remove_log_files};
+use super::version::{Layer, Run};
 use crate::error::{Error, Result};
 
+/// The step from one history to the next.
+struct Turn {
+    checkpoint: NamedCheckpoint,
+    /// The checkpoint's, newest first.
+    runs: Vec<Arc<Run>>,
+    incarnation: Incarnation,
+    /// The number under which the checkpoint's state becomes the present one.
+    sequence: SequenceNumber,
+    time_micros: i64,
+    /// A log segment that was made ready for the old history.
+    unused: Option<SegmentId>,
+}
+
 impl Engine {
-    /// Makes the database what it was at a named checkpoint, and closes it.
+    /// Makes the state of a named checkpoint the present one, as a new history. Returns the number of the step.
     ///
     /// # Errors
-    /// `NotFound`, and `Corrupt` when the checkpoint is damaged: the database stays open and as it was. Those of writing
-    /// files: it is closed, and opens either as it was or as the checkpoint has it.
-    pub(crate) fn rollback_to(&self, name: &str) -> Result<()> {
-        let view = self.named_checkpoint_view(name)?;
+    /// `NotFound`, and those of reading and writing files. A failure half-way ends writing.
+    pub(crate) fn rollback_to(self: &Arc<Self>, name: &str) -> Result<SequenceNumber> {
+        let _merges = self.merge_alone();
+        let _flushes = self.flushing.lock();
+        let mut writer = self.commits.writer.lock();
+        let mut ready = self.commits.ready_segment.lock();
+        self.check_writable()?;
         let checkpoint = self
             .catalog
             .read(|manifest| manifest.checkpoints.iter().find(|known| known.name == name).cloned());
         let checkpoint =
             checkpoint.ok_or_else(|| Error::NotFound { what: format!("the checkpoint {name:?}") })?;
-        let live = self.live_bytes(&view.version.tree)?;
+        let keyspace = checkpoint.keyspaces.first();
+        let runs = keyspace.map(|keyspace| open_runs(keyspace, &self.versions.current().tree.segments));
         let mut incarnation = [0; 16];
         self.ctx.entropy.fill(&mut incarnation)?;
-        self.close_after(|| {
-            // Somebody may have dropped it until a moment ago.
-            self.catalog.read(|manifest| {
-                let is_there = manifest.checkpoints.iter().any(|known| known.name == name);
-                if is_there {
-                    Ok(())
-                } else {
-                    Err(Error::NotFound { what: format!("the checkpoint {name:?}") })
-                }
-            })?;
-            let mut log = Vec::new();
-            let go_back = |manifest: &mut Manifest| {
-                log = manifest.wal.drain(..).map(|info| info.id).collect();
-                go_back(manifest, checkpoint, Incarnation(incarnation));
-                set_live_bytes(manifest, &live);
-            };
-            self.catalog.commit(&self.ctx, go_back, |_| {})?;
-            remove_log_files(&self.ctx, &log);
-            Ok(())
-        })
+        let turn = Turn {
+            runs: runs.transpose()?.unwrap_or_default(),
+            incarnation: Incarnation(incarnation),
+            sequence: writer.last.next(),
+            time_micros: self.ctx.clock.now_micros(),
+            unused: ready.take().map(|segment| segment.info().id),
+            checkpoint,
+        };
+        self.turn(&mut writer, &turn).inspect_err(|error| self.health.poison(error))?;
+        Ok(turn.sequence)
     }
 
-    /// Bytes in use by segment, counted anew: the manifest's figures are those of the current trees.
-    fn live_bytes(&self, tree: &TreeState) -> Result<HashMap<SegmentId, u64>> {
-        let mut live: HashMap<SegmentId, u64> = HashMap::new();
-        let mut chunks: HashMap<SegmentId, u64> = HashMap::new();
-        let mut damage: Option<StorageError> = None;
-        let trees: Vec<TreeRef> = tree.runs.iter().map(|run| run.info.tree).chain([tree.base]).collect();
-        for tree_ref in trees {
-            let visitor = VerifyVisitor {
-                on_block: &mut |ptr: &BlockPtr, _| {
-                    *live.entry(ptr.segment).or_insert(0) += u64::from(ptr.stored_len);
-                },
-                on_extent: &mut |_, extent| {
-                    for chunk in &extent.chunks {
-                        *chunks.entry(chunk.segment).or_insert(0) += u64::from(chunk.stored_len);
-                    }
-                    Ok(())
-                },
-                on_damage: &mut |error| {
-                    damage.get_or_insert(error);
-                },
-            };
-            verify_tree(&DirectPages(&tree.segments), &tree_ref, &self.hasher, visitor)?;
+    /// Ends this history and begins the next. Between the two there is no log to write to.
+    fn turn(self: &Arc<Self>, writer: &mut Writer, turn: &Turn) -> Result<()> {
+        if let Some(log) = writer.log.take() {
+            self.commits.finished_segments.lock().push(log.finish()?);
         }
-        for (segment, bytes) in chunks {
-            *live.entry(segment).or_insert(0) += bytes;
+        self.ctx.incarnation.set(turn.incarnation);
+        let next_log = self.config.wal_enabled.then(|| self.prepare_first_log()).transpose()?;
+        let info = next_log.as_ref().map(PreparedSegment::info).cloned();
+        let left = self.versions.current();
+        let layer = Layer::new(self.hash_seed, next_log.is_some());
+        let change = Change { runs: turn.runs.clone(), layers: Layers::Replaced(layer), ..Change::default() };
+        self.while_all_changes(|| self.install(change, |manifest| turn.edit(manifest, info)))?;
+        left.layers().for_each(|layer| self.pinned.add(layer));
+        remove_log_files(&self.ctx, turn.unused.as_slice());
+        self.recent.forget(turn.sequence);
+        self.versions.publish(turn.sequence);
+        writer.last = turn.sequence;
+        if let Some(first) = next_log {
+            let Fork { incarnation: parent, sequence: at, .. } = turn.fork();
+            let fork = Some(wal::Fork { parent, at });
+            let start = WalStart { after: None, last_sequence: turn.sequence, fork };
+            self.commits.attach_log(writer, self.start_log(first, start)?);
         }
-        damage.map_or(Ok(live), |error| Err(error.into()))
+        Ok(())
+    }
+
+    fn prepare_first_log(&self) -> Result<PreparedSegment> {
+        let epoch = self.ctx.keyring.read().current_epoch();
+        let id = self.catalog.new_segment_id();
+        Ok(prepare_segment(&self.ctx, &options(&self.config), id, epoch)?)
+    }
+
+    /// Every key may get another value while `change` runs: no hot record counts, and none is filled in.
+    fn while_all_changes<R>(&self, change: impl FnOnce() -> R) -> R {
+        let hot = self.caches.hot_records.as_ref();
+        hot.inspect(|hot| hot.all_pending());
+        let result = change();
+        hot.inspect(|hot| hot.all_settled());
+        result
     }
 }
 
-fn go_back(manifest: &mut Manifest, checkpoint: NamedCheckpoint, incarnation: Incarnation) {
-    let (left, last) = (manifest.incarnation, manifest.flushed_sequence);
-    let sequence = checkpoint.sequence;
-    // Commits of the history that is left which no backup has.
-    let archived = manifest.repositories.iter().filter_map(|cursor| cursor.archived);
-    let archived = archived.filter(|end| end.incarnation == left).map(|end| end.sequence).max();
-    let after = archived.unwrap_or_default().max(sequence);
-    add_gap(manifest, Gap { incarnation: left, after, through: last, reason: GapReason::Rollback });
-    manifest.ancestry.push(Fork { incarnation: left, sequence, time_micros: checkpoint.time_micros });
-    manifest.incarnation = incarnation;
-    manifest.keyspaces = checkpoint.keyspaces;
-    manifest.flushed_sequence = sequence;
-    manifest.flushed_time_micros = checkpoint.time_micros;
-    manifest.log_end = None;
-    manifest.retained_runs.clear();
-    manifest.repositories.iter_mut().for_each(|cursor| cursor.lineage = Lineage::Rebase);
-}
+impl Turn {
+    fn fork(&self) -> Fork {
+        let NamedCheckpoint { incarnation, sequence, time_micros, .. } = self.checkpoint;
+        Fork { incarnation, sequence, time_micros }
+    }
 
-fn set_live_bytes(manifest: &mut Manifest, live: &HashMap<SegmentId, u64>) {
-    for info in &mut manifest.segments {
-        let counted = live.get(&info.id).copied().unwrap_or_default();
-        // A run is in use as a whole, its filter too.
-        info.live_bytes =
-            if info.kind == SegmentKind::Run && counted > 0 { info.stored_bytes } else { counted };
+    fn edit(&self, manifest: &mut Manifest, log: Option<WalSegmentInfo>) {
+        manifest.incarnation = self.incarnation;
+        manifest.ancestry.clone_from(&self.checkpoint.ancestry);
+        manifest.ancestry.push(self.fork());
+        manifest.keyspaces.clone_from(&self.checkpoint.keyspaces);
+        for info in &mut manifest.segments {
+            let held = self.checkpoint.segments.iter().find(|held| held.id == info.id);
+            info.live_bytes = held.map_or(0, |held| held.live_bytes);
+        }
+        manifest.flushed_sequence = self.sequence;
+        manifest.flushed_time_micros = self.time_micros;
+        manifest.wal.retain(|info| Some(info.id) != self.unused);
+        manifest.wal.extend(log);
+        manifest.log_end = None;
+        let (incarnation, after, through) = (self.incarnation, self.checkpoint.sequence, self.sequence);
+        add_gap(manifest, Gap { incarnation, after, through, reason: GapReason::Rollback });
+        manifest.retained_runs.clear();
+        manifest.repositories.iter_mut().for_each(|cursor| cursor.lineage = Lineage::Rebase);
     }
 }

@@ -141,7 +141,8 @@ impl CheckReport {
         self.warnings += other.warnings;
         let room = MAX_FINDINGS.saturating_sub(self.findings.len());
         let phase = self.phase;
-        self.findings.extend(other.findings.into_iter().take(room).map(|finding| Finding { phase, ..finding }));
+        self.findings
+            .extend(other.findings.into_iter().take(room).map(|finding| Finding { phase, ..finding }));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Vfs};
+use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, Vfs};
 
 use super::support::{Model, PATH, Random, World, assert_accounts, assert_holds, small};
 use crate::database::Database;
@@ -71,7 +71,7 @@ fn a_copy_opens_with_its_moment_and_goes_its_own_way() {
     let copy = Database::open_in(world.environment(), "/copy", small()).expect("open the copy");
     assert_holds(&copy, &then);
     assert_eq!(copy.last_sequence().0, 600);
-    let (ours, theirs) = (db.engine.ctx.incarnation, copy.engine.ctx.incarnation);
+    let (ours, theirs) = (db.engine.ctx.incarnation.get(), copy.engine.ctx.incarnation.get());
     assert_ne!(ours, theirs, "two histories");
     let fork = copy.engine.catalog.read(|manifest| manifest.ancestry.last().copied()).expect("a parent");
     assert_eq!((fork.incarnation, fork.sequence.0), (ours, 600));
@@ -129,32 +129,106 @@ fn a_rollback_gives_the_moment_back_and_begins_a_new_history() {
         db.delete(b"large").expect("delete");
         db.compact().expect("compact");
     }
-    let last = db.last_sequence();
     assert!(matches!(db.rollback_to("never"), Err(Error::NotFound { .. })));
-    db.put(b"late", b"1").expect("still open");
-    let left = db.engine.ctx.incarnation;
-    db.rollback_to("then").expect("rollback");
-    assert!(matches!(db.put(b"k", b"v"), Err(Error::Closed)));
+    db.put(b"late", b"1").expect("not flushed yet");
+    let before = db.snapshot();
+    let open = db.begin_transaction().expect("begin");
+    db.put_tx(open, b"late", b"2").expect("put");
+    let left = db.engine.ctx.incarnation.get();
+    let step = db.rollback_to("then").expect("rollback");
+    assert!(step > before.sequence() && step == db.last_sequence());
+    assert_holds(&db, &then);
+    assert_eq!(
+        before.get(b"late").expect("readable").as_deref(),
+        Some(&b"1"[..]),
+        "a snapshot does not change"
+    );
+    assert!(matches!(db.commit_transaction(open), Err(Error::TransactionConflict)));
+    let (gaps, fork) = db.engine.catalog.read(|m| (m.gaps.clone(), m.ancestry.last().copied()));
+    assert_eq!(gaps.iter().map(|gap| (gap.after, gap.through)).collect::<Vec<_>>(), [(at, step)]);
+    assert_eq!(fork.map(|fork| (fork.incarnation, fork.sequence)), Some((left, at)));
+    drop(before);
+    model = then.clone();
+    fill(&db, &mut model, &mut random, 50);
+    assert_eq!(db.last_sequence().0, step.0 + 50);
     drop(db);
-    for round in 0..2 {
+    for _ in 0..2 {
         let db = world.open(&small()).expect("open");
-        assert_accounts(&db);
+        assert_ne!(db.engine.ctx.incarnation.get(), left);
         assert_eq!(db.named_checkpoints().len(), 1);
-        if round == 0 {
-            assert_holds(&db, &then);
-            assert_eq!(db.last_sequence(), at);
-            assert_ne!(db.engine.ctx.incarnation, left);
-            let gaps = db.engine.catalog.read(|manifest| manifest.gaps.clone());
-            assert_eq!(
-                gaps.iter().map(|gap| (gap.after, gap.through)).collect::<Vec<_>>(),
-                [(at, last.next())]
-            );
-            model = then.clone();
-        }
+        assert_holds(&db, &model);
+        assert_accounts(&db);
         fill(&db, &mut model, &mut random, 500);
         db.compact().expect("compact");
         assert_holds(&db, &model);
         assert_accounts(&db);
         db.close().expect("close");
     }
+}
+
+#[test]
+fn a_hot_record_of_the_history_that_was_left_is_not_served() {
+    let world = World::new(5);
+    let db = world.create(&small());
+    db.put(b"key", b"then").expect("put");
+    db.create_named_checkpoint("then").expect("checkpoint");
+    db.put(b"key", b"now").expect("put");
+    for _ in 0..5 {
+        assert_eq!(db.get(b"key").expect("get").as_deref(), Some(&b"now"[..]));
+    }
+    db.rollback_to("then").expect("rollback");
+    assert_eq!(db.get(b"key").expect("get").as_deref(), Some(&b"then"[..]));
+}
+
+#[test]
+fn going_back_and_forth_keeps_the_line_of_histories() {
+    let world = World::new(6);
+    let db = world.create(&small());
+    let incarnation = || db.engine.ctx.incarnation.get();
+    let first = incarnation();
+    db.put(b"key", b"one").expect("put");
+    db.create_named_checkpoint("one").expect("checkpoint");
+    let one = db.last_sequence();
+    db.rollback_to("one").expect("rollback");
+    let second = incarnation();
+    db.put(b"key", b"two").expect("put");
+    db.create_named_checkpoint("two").expect("checkpoint");
+    let two = db.last_sequence();
+    db.rollback_to("one").expect("rollback");
+    db.rollback_to("two").expect("rollback");
+    assert_eq!(db.get(b"key").expect("get").as_deref(), Some(&b"two"[..]));
+    let line: Vec<_> = db
+        .engine
+        .catalog
+        .read(|manifest| manifest.ancestry.iter().map(|fork| (fork.incarnation, fork.sequence)).collect());
+    assert_eq!(line, [(first, one), (second, two)], "the third history is no ancestor of the fourth");
+}
+
+#[test]
+fn a_crash_at_any_call_of_a_rollback_leaves_the_old_state_or_the_checkpoints() {
+    for at in 0..200 {
+        let world = World::new(7);
+        let db = world.create(&small());
+        db.put(b"key", b"then").expect("put");
+        db.create_named_checkpoint("then").expect("checkpoint");
+        db.put(b"key", b"now").expect("put");
+        db.close().expect("close");
+        drop(db);
+        let plan = FaultPlan::new();
+        let faulty = std::sync::Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+        let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+        plan.crash_at(at);
+        let outcome = db.rollback_to("then");
+        drop(db);
+        let mut random = Random(at);
+        world.disk.crash(&mut || random.next(), Keep::Random);
+        let db = world.open(&small()).expect("opens");
+        let value = db.get(b"key").expect("get").expect("a value");
+        assert!(value == b"then" || value == b"now" && outcome.is_err(), "call {at}: {value:?}, {outcome:?}");
+        db.put(b"key", b"later").expect("writable");
+        if outcome.is_ok() {
+            return;
+        }
+    }
+    panic!("the rollback never succeeded");
 }

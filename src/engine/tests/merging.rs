@@ -195,8 +195,9 @@ fn runs_and_log_are_kept_until_a_repository_has_them() {
     drop(version);
 
     let last = db.last_sequence();
-    let end =
-        engine.catalog.read(|manifest| manifest.wal.iter().filter_map(|info| info.accepted_through).next_back());
+    let end = engine
+        .catalog
+        .read(|manifest| manifest.wal.iter().filter_map(|info| info.accepted_through).next_back());
     let end = end.expect("a finished log segment");
     engine
         .change_manifest(|manifest| {

@@ -22,8 +22,8 @@ use std::path::Path;
 use lightning_db_crypto::{DatabaseId, Keyring, SuiteId};
 
 use super::types::{
-    ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest, NamedCheckpoint,
-    RepositoryCursor, RestorePoint, RunInfo,
+    ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest,
+    NamedCheckpoint, RepositoryCursor, RestorePoint, RunInfo,
 };
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
 use crate::pointer::BlockPtr;
@@ -210,9 +210,7 @@ fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<ClearAndBody<'a>
 fn body(m: &Manifest) -> zeroize::Zeroizing<Vec<u8>> {
     let mut out = ByteWriter::new();
     out.raw(&m.incarnation.0);
-    list(&mut out, &m.ancestry, |out, fork| {
-        out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros);
-    });
+    list(&mut out, &m.ancestry, put_fork);
     out.i64(m.created_micros).varint(m.next_segment.0).varint(m.next_run);
     out.varint(m.flushed_sequence.0).i64(m.flushed_time_micros);
     put_option(&mut out, m.log_end.as_ref(), |out, end| end.encode(out));
@@ -241,10 +239,7 @@ fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malfo
         generation: clear.generation,
         database: clear.database,
         incarnation: take_incarnation(input)?,
-        ancestry: take_list(input, 25, "ancestry", |input| {
-            let incarnation = take_incarnation(input)?;
-            Ok(Fork { incarnation, sequence: take_sequence(input)?, time_micros: input.i64("fork time")? })
-        })?,
+        ancestry: take_list(input, 25, "ancestry", take_fork)?,
         created_micros: input.i64("creation time")?,
         next_segment: SegmentId(input.varint("next segment")?),
         next_run: input.varint("next run")?,
@@ -305,9 +300,19 @@ fn take_run(input: &mut ByteReader<'_>) -> Result<RunInfo, Malformed> {
     })
 }
 
+fn put_fork(out: &mut ByteWriter, fork: &Fork) {
+    out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros);
+}
+
+fn take_fork(input: &mut ByteReader<'_>) -> Result<Fork, Malformed> {
+    let incarnation = take_incarnation(input)?;
+    Ok(Fork { incarnation, sequence: take_sequence(input)?, time_micros: input.i64("fork time")? })
+}
+
 fn put_checkpoint(out: &mut ByteWriter, checkpoint: &NamedCheckpoint) {
     out.bytes(checkpoint.name.as_bytes()).varint(checkpoint.sequence.0).i64(checkpoint.time_micros);
-    out.raw(&checkpoint.incarnation.0);
+    out.i64(checkpoint.made_micros).raw(&checkpoint.incarnation.0);
+    list(out, &checkpoint.ancestry, put_fork);
     list(out, &checkpoint.keyspaces, put_keyspace);
     list(out, &checkpoint.segments, |out, held| {
         out.varint(held.id.0).varint(held.live_bytes);
@@ -319,7 +324,9 @@ fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malfor
         name: take_name(input)?,
         sequence: take_sequence(input)?,
         time_micros: input.i64("checkpoint time")?,
+        made_micros: input.i64("checkpoint made")?,
         incarnation: take_incarnation(input)?,
+        ancestry: take_list(input, 25, "ancestry", take_fork)?,
         keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
         segments: take_list(input, 2, "held segments", |input| {
             let id = SegmentId(input.varint("held segment")?);

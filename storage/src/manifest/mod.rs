@@ -11,6 +11,6 @@ mod types;
 pub use codec::{FORMAT_VERSION, MAX_NAME_LEN};
 pub use store::ManifestStore;
 pub use types::{
-    ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest, NamedCheckpoint,
-    RepositoryCursor, RestorePoint, RunInfo,
+    ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest,
+    NamedCheckpoint, RepositoryCursor, RestorePoint, RunInfo,
 };

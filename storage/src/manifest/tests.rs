@@ -156,9 +156,14 @@ fn full() -> Manifest {
             name: "before".into(),
             sequence: SequenceNumber(9),
             time_micros: 3,
+            made_micros: 4,
             incarnation: Incarnation([1; 16]),
+            ancestry: Vec::new(),
             keyspaces: vec![keyspace.clone()],
-            segments: vec![SegmentId(1), SegmentId(2)].into_iter().map(|id| HeldSegment { id, live_bytes: 5 }).collect(),
+            segments: vec![SegmentId(1), SegmentId(2)]
+                .into_iter()
+                .map(|id| HeldSegment { id, live_bytes: 5 })
+                .collect(),
         }],
         restore_points: vec![RestorePoint {
             name: "point".into(),

@@ -128,10 +128,14 @@ pub struct NamedCheckpoint {
     pub name: String,
     /// The last commit in it.
     pub sequence: SequenceNumber,
-    /// When it was made, microseconds since 1970.
+    /// The time of that commit, microseconds since 1970.
     pub time_micros: i64,
+    /// When it was made, microseconds since 1970.
+    pub made_micros: i64,
     /// The history that it belongs to.
     pub incarnation: Incarnation,
+    /// The histories that this one grew out of, as in [`Manifest::ancestry`].
+    pub ancestry: Vec<Fork>,
     /// Its trees.
     pub keyspaces: Vec<Keyspace>,
     /// The segments that it keeps alive.

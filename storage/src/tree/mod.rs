@@ -132,7 +132,11 @@ pub fn read_page(blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) -> R
 ///
 /// # Errors
 /// `Malformed` when the reference to an extent is not one.
-pub fn entry_digest(hasher: &ContentHasher, key: &[u8], value: &EntryValue<'_>) -> Result<SetDigest, Malformed> {
+pub fn entry_digest(
+    hasher: &ContentHasher,
+    key: &[u8],
+    value: &EntryValue<'_>,
+) -> Result<SetDigest, Malformed> {
     let EntryValue::Extent(encoded) = value else {
         return Ok(hasher.entry(value.kind() as u8, key, value.bytes()));
     };

@@ -14,7 +14,9 @@ use lightning_db_storage::compress::{CompressionSettings, Dictionary, train_dict
 use lightning_db_storage::extent::write_extent;
 use lightning_db_storage::filter::FilterBuilder;
 use lightning_db_storage::keyring_store::KeyringStore;
-use lightning_db_storage::manifest::{Features, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint, RunInfo};
+use lightning_db_storage::manifest::{
+    Features, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint, RunInfo,
+};
 use lightning_db_storage::page::{EntryKind, EntryValue};
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSink};
 use lightning_db_storage::segment::{
@@ -102,6 +104,8 @@ impl Home {
             name: "before".into(),
             sequence: SequenceNumber(1),
             time_micros: 1,
+            made_micros: 1,
+            ancestry: Vec::new(),
             incarnation: self.ctx.incarnation.get(),
             keyspaces: vec![keyspace.clone()],
             segments: manifest.segments.iter().map(HeldSegment::from).collect(),
