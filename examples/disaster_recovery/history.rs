@@ -15,28 +15,28 @@ type Rows = BTreeMap<String, String>;
 const BATCH: usize = 1000;
 
 /// A moment in the life of the database.
-pub struct Moment {
+pub(crate) struct Moment {
     /// What it is called in the report.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How a restore is told to go there.
-    pub target: RecoveryTarget,
+    pub(crate) target: RecoveryTarget,
     /// How many of the changes had been made.
     changes: usize,
 }
 
 /// The rows that were imported, every change since, and the moments to come back to.
-pub struct History {
+pub(crate) struct History {
     imported: Rows,
     changes: Vec<(String, Option<String>)>,
     moments: Vec<Moment>,
 }
 
 /// A change to be made: a row's key, and its new value, or none where it is deleted.
-pub type Change = (String, Option<String>);
+pub(crate) type Change = (String, Option<String>);
 
 impl History {
     /// Imports the flights into the database, a thousand a commit.
-    pub fn import(db: &Database, flights: Vec<Flight>) -> Outcome<Self> {
+    pub(crate) fn import(db: &Database, flights: Vec<Flight>) -> Outcome<Self> {
         let imported: Rows = flights.into_iter().map(|flight| (flight.id.clone(), flight.json())).collect();
         let rows: Vec<(Vec<u8>, Vec<u8>)> =
             imported.iter().map(|(id, json)| (id.clone().into_bytes(), json.clone().into_bytes())).collect();
@@ -47,7 +47,7 @@ impl History {
     }
 
     /// Makes changes in transactions of fifty, and writes them down.
-    pub fn change(&mut self, db: &Database, pick: fn(&Rows) -> Vec<Change>) -> Outcome<()> {
+    pub(crate) fn change(&mut self, db: &Database, pick: fn(&Rows) -> Vec<Change>) -> Outcome<()> {
         let changes = pick(&self.rows_after(self.changes.len()));
         for group in changes.chunks(50) {
             db.execute_transaction(|tx| {
@@ -62,27 +62,27 @@ impl History {
     }
 
     /// Remembers the present moment as one to come back to.
-    pub fn mark(&mut self, name: &'static str, target: RecoveryTarget) {
+    pub(crate) fn mark(&mut self, name: &'static str, target: RecoveryTarget) {
         self.moments.push(Moment { name, target, changes: self.changes.len() });
     }
 
     /// The moments to come back to.
-    pub fn moments(&self) -> &[Moment] {
+    pub(crate) fn moments(&self) -> &[Moment] {
         &self.moments
     }
 
     /// How many rows there were at a moment.
-    pub fn rows_at(&self, moment: &Moment) -> usize {
+    pub(crate) fn rows_at(&self, moment: &Moment) -> usize {
         self.rows_after(moment.changes).len()
     }
 
     /// The first key there was at a moment.
-    pub fn first_key(&self, moment: &Moment) -> Option<String> {
+    pub(crate) fn first_key(&self, moment: &Moment) -> Option<String> {
         self.rows_after(moment.changes).into_keys().next()
     }
 
     /// Every way in which a database differs from what it held at a moment.
-    pub fn compare(&self, moment: &Moment, db: &Database) -> Outcome<Vec<Difference>> {
+    pub(crate) fn compare(&self, moment: &Moment, db: &Database) -> Outcome<Vec<Difference>> {
         let mut expected = self.rows_after(moment.changes);
         let mut differences = Vec::new();
         for row in db.scan(None, None)? {
@@ -111,7 +111,7 @@ impl History {
 }
 
 /// A row that is not as it was.
-pub enum Difference {
+pub(crate) enum Difference {
     /// The row is not there.
     Missing(String),
     /// The row has another value.
@@ -131,7 +131,7 @@ impl fmt::Display for Difference {
 }
 
 /// New delays for one carrier's flights, every ninetieth flight cancelled, and some new flights.
-pub fn first_changes(rows: &Rows) -> Vec<Change> {
+pub(crate) fn first_changes(rows: &Rows) -> Vec<Change> {
     let delayed = rows.iter().filter(|(_, row)| row.contains(r#""carrier":"HA""#));
     let delayed = delayed
         .map(|(key, row)| (key.clone(), Some(row.replace("\"dep_delay\":", "\"late\":1,\"dep_delay\":"))));
@@ -142,13 +142,13 @@ pub fn first_changes(rows: &Rows) -> Vec<Change> {
 }
 
 /// Every hundredth row gets a remark.
-pub fn second_changes(rows: &Rows) -> Vec<Change> {
+pub(crate) fn second_changes(rows: &Rows) -> Vec<Change> {
     let remarked = rows.iter().step_by(100);
     remarked.map(|(key, row)| (key.clone(), Some(row.replacen('{', r#"{"remark":"checked","#, 1)))).collect()
 }
 
 /// The new flights go again, and every thousandth row is rewritten.
-pub fn third_changes(rows: &Rows) -> Vec<Change> {
+pub(crate) fn third_changes(rows: &Rows) -> Vec<Change> {
     let gone = rows.keys().filter(|key| key.starts_with("new-")).map(|key| (key.clone(), None));
     let rewritten = rows.keys().filter(|key| !key.starts_with("new-")).step_by(1000);
     gone.chain(rewritten.map(|key| (key.clone(), Some(format!(r#"{{"id":"{key}","rewritten":true}}"#)))))

@@ -22,11 +22,11 @@ use crate::history::{Difference, History, Moment};
 use crate::report::{Backup, Report, Restore};
 
 /// The outcome of a step; the example ends at the first error.
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let spoil = std::env::args().any(|argument| argument == "--spoil-restored-row");
-    match run(spoil) {
+    match flights::read().and_then(|rows| run(rows, spoil)) {
         Ok(report) => {
             report.print();
             if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -38,11 +38,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(spoil: bool) -> Outcome<Report> {
+fn run(rows: Vec<flights::Flight>, spoil: bool) -> Outcome<Report> {
     let folder = tempfile::tempdir()?;
     let place =
         Place { database: folder.path().join("flights"), repository: folder.path().join("repository") };
-    let rows = flights::read()?;
     let mut report = Report::new(rows.len());
 
     let history = live(&place, rows, &mut report)?;
@@ -151,6 +150,33 @@ fn restore(
     })
 }
 
+/// Says what is done now.
 fn step(text: &str) {
     println!("• {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some_flights() -> Outcome<Vec<flights::Flight>> {
+        Ok(flights::read()?.into_iter().step_by(20).collect())
+    }
+
+    #[test]
+    fn everything_comes_back() -> Outcome<()> {
+        let report = run(some_flights()?, false)?;
+        assert!(report.passed());
+        assert_eq!(report.restores.len(), 4);
+        assert!(report.restores.iter().all(|restore| restore.differences == 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_spoiled_row_makes_it_fail() -> Outcome<()> {
+        let report = run(some_flights()?, true)?;
+        assert!(!report.passed());
+        assert_eq!(report.restores.iter().map(|restore| restore.differences).sum::<usize>(), 1);
+        Ok(())
+    }
 }

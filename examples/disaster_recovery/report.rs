@@ -7,53 +7,53 @@ use crate::Outcome;
 use crate::tamper::Tampering;
 
 /// A backup that was made.
-pub struct Backup {
+pub(crate) struct Backup {
     /// When in the story.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// New bytes of pages.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// New bytes of log.
-    pub log_bytes: u64,
+    pub(crate) log_bytes: u64,
     /// How long it took.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 /// A restore that was made, and how it compared.
-pub struct Restore {
+pub(crate) struct Restore {
     /// The moment.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The sequence number that was reached.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// How many rows there should be.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// How many rows were not as they should be.
-    pub differences: usize,
+    pub(crate) differences: usize,
     /// How many of those were missing.
-    pub lost: usize,
+    pub(crate) lost: usize,
     /// How long each phase took.
-    pub phases: Vec<(&'static str, Duration)>,
+    pub(crate) phases: Vec<(&'static str, Duration)>,
 }
 
 /// Everything that is printed at the end.
-pub struct Report {
+pub(crate) struct Report {
     rows: usize,
     /// How long it took to create the database and import the rows.
-    pub import: Duration,
+    pub(crate) import: Duration,
     /// The size of the database's directory before it was lost.
-    pub database_bytes: u64,
+    pub(crate) database_bytes: u64,
     /// The newest commit before the disaster.
-    pub last_sequence: u64,
+    pub(crate) last_sequence: u64,
     /// The backups, in order.
-    pub backups: Vec<Backup>,
+    pub(crate) backups: Vec<Backup>,
     /// The restores, in order.
-    pub restores: Vec<Restore>,
+    pub(crate) restores: Vec<Restore>,
     /// Whether a changed byte was noticed.
-    pub tampering: Option<Tampering>,
+    pub(crate) tampering: Option<Tampering>,
 }
 
 impl Report {
     /// A report to be filled in.
-    pub fn new(rows: usize) -> Self {
+    pub(crate) fn new(rows: usize) -> Self {
         Self {
             rows,
             import: Duration::ZERO,
@@ -66,14 +66,14 @@ impl Report {
     }
 
     /// Whether everything came back, and the tampering was noticed.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         let restored =
             !self.restores.is_empty() && self.restores.iter().all(|restore| restore.differences == 0);
         restored && self.tampering.as_ref().is_some_and(|tampering| tampering.noticed.is_some())
     }
 
     /// Prints the table and the verdict.
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("\nflights imported   {:>12}   in {:.2?}", self.rows, self.import);
         println!("database           {:>12}   at commit {}", bytes(self.database_bytes), self.last_sequence);
         println!("\n{:<28} {:>12} {:>12} {:>10}", "backup", "pages", "log", "time");
@@ -102,7 +102,7 @@ impl Report {
 }
 
 /// The total length of the files in a directory.
-pub fn bytes_below(folder: &Path) -> Outcome<u64> {
+pub(crate) fn bytes_below(folder: &Path) -> Outcome<u64> {
     let mut total = 0;
     for entry in std::fs::read_dir(folder)? {
         total += entry?.metadata()?.len();

@@ -8,16 +8,16 @@ use lightning_db::{Database, LightningDbConfig};
 use crate::Outcome;
 
 /// What became of a database with one byte changed.
-pub struct Tampering {
+pub(crate) struct Tampering {
     /// The file and the place of the byte.
-    pub place: String,
+    pub(crate) place: String,
     /// The error that told of it, if one did.
-    pub noticed: Option<String>,
+    pub(crate) noticed: Option<String>,
 }
 
 /// Copies a database, flips the lowest bit of the byte in the middle of the copy's largest file of pages, and reads
 /// everything in it.
-pub fn try_one_byte(folder: &Path, database: &Path, config: &LightningDbConfig) -> Outcome<Tampering> {
+pub(crate) fn try_one_byte(folder: &Path, database: &Path, config: &LightningDbConfig) -> Outcome<Tampering> {
     let copy = folder.join("tampered");
     fs::create_dir(&copy)?;
     let mut largest = (0, copy.clone());

@@ -67,6 +67,7 @@ use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::Validate;
 use health::Health;
+pub use op::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub(crate) use op::{Op, OpValue, OwnedValue};
 pub(crate) use open::lock_for_reading;
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};

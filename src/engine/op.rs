@@ -6,8 +6,10 @@ use super::stored::StoredValue;
 use crate::error::{Error, Result};
 use crate::shared_bytes::SharedBytes;
 
-/// Longest value, in bytes.
-pub(crate) const MAX_VALUE_LEN: u64 = 1 << 30;
+/// The longest key, in bytes; the shortest has one.
+pub const MAX_KEY_SIZE: usize = MAX_KEY_LEN;
+/// The longest value, in bytes.
+pub const MAX_VALUE_SIZE: usize = 1 << 30;
 
 /// One write: a value, or `None` to delete the key.
 #[derive(Clone, Copy)]
@@ -52,7 +54,7 @@ impl<'a> Op<'a> {
     pub(crate) fn check(&self) -> Result<()> {
         match self.key.len() {
             0 => Err(Error::EmptyKey),
-            1..=MAX_KEY_LEN if self.value_len() > MAX_VALUE_LEN => Err(Error::ValueTooLarge),
+            1..=MAX_KEY_LEN if self.value_len() > MAX_VALUE_SIZE as u64 => Err(Error::ValueTooLarge),
             1..=MAX_KEY_LEN => Ok(()),
             _ => Err(Error::KeyTooLarge),
         }
