@@ -101,7 +101,8 @@ impl Engine {
         if busy.exclusive {
             return None;
         }
-        let work = self.catalog.read(|manifest| policy::choose(manifest, &busy.runs, busy.base))?;
+        let epoch = self.ctx.keyring.read().current_epoch();
+        let work = self.catalog.read(|manifest| policy::choose(manifest, epoch, &busy.runs, busy.base))?;
         match &work {
             Work::Runs(runs) => busy.runs.extend(runs),
             Work::Base { runs, .. } => {

@@ -24,6 +24,9 @@ const CLEAN_LIVE_PERCENT: u64 = 75;
 /// `compact` empties segments below this many percent.
 const COMPACT_LIVE_PERCENT: u64 = 95;
 
+/// What older data keys sealed is moved by and by: a merge takes one in so many of the bytes.
+const ROTATION_SHARE: u64 = 8;
+
 /// A merge to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -34,8 +37,13 @@ pub(super) enum Work {
 }
 
 /// Chooses a merge that no other one under way is in the way of. Merges of young runs come first: they are short, and
-/// reads wait for them most.
-pub(super) fn choose(manifest: &Manifest, busy: &HashSet<u64>, base_is_busy: bool) -> Option<Work> {
+/// reads wait for them most. What comes last is to move what another data key than that of `epoch` sealed.
+pub(super) fn choose(
+    manifest: &Manifest,
+    epoch: EpochId,
+    busy: &HashSet<u64>,
+    base_is_busy: bool,
+) -> Option<Work> {
     let keyspace = manifest.keyspaces.first()?;
     let runs = &keyspace.runs;
     let run_bytes: u64 = runs.iter().map(|run| run.tree.stored_bytes).sum();
@@ -49,12 +57,18 @@ pub(super) fn choose(manifest: &Manifest, busy: &HashSet<u64>, base_is_busy: boo
     }
     // While the base is small it pays to wait for more than one flush.
     let due = due && (runs.len() >= FAN_IN || runs.iter().any(|run| run.tier > 0));
-    if base_is_busy || !busy.is_empty() || !(due || is_dirty(manifest)) {
+    if base_is_busy || !busy.is_empty() {
         return None;
     }
+    let outdated = outdated(manifest, epoch);
+    let is_rotating = !outdated.is_empty() || has_outdated_run(manifest, runs, epoch);
+    if !(due || is_dirty(manifest) || is_rotating) {
+        return None;
+    }
+    let mut victims = victims(manifest, VICTIM_LIVE_PERCENT);
+    victims.extend(outdated);
     // All runs, for the cleaner too: what they have in a segment that is to be emptied must move as well.
-    let runs = runs.iter().map(|run| run.id).collect();
-    Some(Work::Base { runs, victims: victims(manifest, VICTIM_LIVE_PERCENT) })
+    Some(Work::Base { runs: runs.iter().map(|run| run.id).collect(), victims })
 }
 
 /// Everything into the base, all dead space emptied, and nothing left under another data key than that of `epoch`.
@@ -98,6 +112,26 @@ fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
     let is_victim =
         |info: &&SegmentInfo| info.live_bytes.saturating_mul(100) < info.stored_bytes.saturating_mul(percent);
     cleanable(manifest).filter(is_victim).map(|info| info.id).collect()
+}
+
+/// The oldest segments that another data key than that of `epoch` sealed: as many as one merge is to move.
+fn outdated(manifest: &Manifest, epoch: EpochId) -> HashSet<SegmentId> {
+    let stored: u64 = cleanable(manifest).map(|info| info.stored_bytes).sum();
+    let mut room = stored / ROTATION_SHARE + 1;
+    let mut taken = HashSet::new();
+    for info in cleanable(manifest).filter(|info| info.epoch != epoch) {
+        if room == 0 {
+            break;
+        }
+        room = room.saturating_sub(info.stored_bytes);
+        taken.insert(info.id);
+    }
+    taken
+}
+
+fn has_outdated_run(manifest: &Manifest, runs: &[RunInfo], epoch: EpochId) -> bool {
+    let of_runs: HashSet<SegmentId> = runs.iter().flat_map(|run| &run.segments).copied().collect();
+    manifest.segments.iter().any(|info| info.epoch != epoch && of_runs.contains(&info.id))
 }
 
 /// Segments that a merge into the base can empty: those that no checkpoint or retained run holds in place.

@@ -225,3 +225,30 @@ fn runs_and_log_are_kept_until_a_repository_has_them() {
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].after, end.sequence);
 }
+
+#[test]
+fn merges_move_by_and_by_what_older_keys_sealed() {
+    let world = World::new(9);
+    let db = world.create(&small());
+    let (mut random, mut model) = (Random(9), Model::new());
+    for index in 0..4000u32 {
+        let value = random.value(if index % 500 == 0 { 2 * LARGE_VALUE_LEN as u64 } else { 400 });
+        db.put(&index.to_be_bytes(), &value).expect("put");
+        model.insert(index.to_be_bytes().to_vec(), value);
+    }
+    db.compact().expect("compact");
+    db.put(b"in a run", b"before the rotation").expect("put");
+    model.insert(b"in a run".to_vec(), b"before the rotation".to_vec());
+    db.checkpoint().expect("checkpoint");
+    let epoch = db.rotate_data_key().expect("rotate");
+    let mut merges = 0;
+    while db.engine.merge_once().expect("merge") {
+        merges += 1;
+        assert!(merges < 50, "the rotation ends");
+        assert_accounts(&db);
+    }
+    assert!(merges > 1, "not all at once");
+    let oldest = db.engine.catalog.read(|manifest| manifest.segments.iter().map(|info| info.epoch).min());
+    assert_eq!(oldest, Some(epoch), "something is still under the old key");
+    assert_holds(&db, &model);
+}
