@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lightning_db::{Database, Error, LightningDbConfig, Vfs, WalSyncMode};
-use lightning_db_storage::vfs::Keep;
+use lightning_db_storage::vfs::{CallKind, Keep};
 
 use crate::support::{Machine, Model, PATH, Random, assert_holds, compare, contains, seeds, small};
 
@@ -324,4 +324,35 @@ fn a_second_writer_is_kept_out_while_the_first_one_lives() {
     again.put(b"k", b"v").expect("a clone keeps it open");
     drop(again);
     assert_eq!(machine.reopen(&small()).get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+}
+
+/// A map over a hole of the file kills the process when the disk is full at the first touch.
+#[test]
+fn a_log_file_has_its_space_written_before_it_is_mapped() {
+    let machine = Machine::new(13);
+    let db = machine.create(&small());
+    machine.plan().record();
+    for index in 0..200u32 {
+        db.put(&index.to_be_bytes(), &[1; 4000]).expect("put");
+    }
+    db.close().expect("close");
+    let calls = machine.plan().take_trace();
+    let mut written = std::collections::HashMap::new();
+    let mut maps = 0;
+    for call in calls.iter().filter(|call| call.path.extension().is_some_and(|ending| ending == "wal")) {
+        let end = written.entry(&call.path).or_insert(0);
+        match call.kind {
+            CallKind::Write if call.offset <= *end => *end = (*end).max(call.offset + call.len),
+            CallKind::MapWrite if *end > 0 => {
+                assert!(
+                    call.offset + call.len <= *end,
+                    "{} is mapped beyond byte {end}",
+                    call.path.display()
+                );
+                maps += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(maps >= 3, "{maps} maps of log files");
 }

@@ -2,6 +2,7 @@
 
 mod keys;
 mod log;
+mod repositories;
 #[path = "../support/mod.rs"]
 mod support;
 mod versions;

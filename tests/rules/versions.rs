@@ -99,3 +99,29 @@ fn a_snapshot_sees_its_own_moment_however_hot_a_newer_value_is() {
     assert_eq!(snapshot.get(b"key").expect("get").as_deref(), Some(&b"old"[..]));
     assert_eq!(snapshot.scan(None, None).expect("scan").count(), 2);
 }
+
+#[test]
+fn what_snapshots_hold_does_not_stay_in_memory() {
+    let machine = Machine::new(5);
+    let config = LightningDbConfig { compaction_interval: Duration::from_millis(5), ..small() };
+    let db = machine.create(&config);
+    let mut random = Random(5);
+    let mut snapshots = Vec::new();
+    for round in 0..120u32 {
+        for _ in 0..8 {
+            db.put(b"one key, many versions", &random.noise(8000)).expect("put");
+        }
+        db.put(b"round", &round.to_be_bytes()).expect("put");
+        snapshots.push(db.snapshot());
+    }
+    // Seven megabytes of versions, all of them in use.
+    let limit = (config.cache_size + 4 * config.write_buffer_size) as u64;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while db.get_metrics().memory_used_bytes > limit {
+        assert!(std::time::Instant::now() < deadline, "{} bytes", db.get_metrics().memory_used_bytes);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for (round, snapshot) in (0u32..).zip(&snapshots) {
+        assert_eq!(snapshot.get(b"round").expect("get").as_deref(), Some(&round.to_be_bytes()[..]));
+    }
+}
