@@ -168,4 +168,27 @@ mod tests {
         assert!(matches!(db.rotate_data_key(), Err(Error::NotEncrypted { .. })));
         Ok(())
     }
+
+    #[test]
+    fn an_older_keyring_that_is_put_back_is_refused() -> Result<()> {
+        let world = world();
+        let db = Database::create_in(world.clone(), "/db", with(1))?;
+        db.add_key(KeySource::raw([2; 32]), "second")?;
+        let names = [("/db/KEYRING", "/db/old"), ("/db/KEYRING.2", "/db/old.2")];
+        for (name, kept) in names {
+            world.vfs.hard_link(Path::new(name), Path::new(kept)).expect("link");
+        }
+        db.remove_key(SlotId(1))?;
+        db.close()?;
+        drop(db);
+        for (name, kept) in names {
+            world.vfs.rename(Path::new(kept), Path::new(name)).expect("rename");
+        }
+        for key in [1, 2] {
+            let refused = open(&world, key).map(drop);
+            let is_named = |file: &Path| file == Path::new("/db/KEYRING");
+            assert!(matches!(&refused, Err(Error::Corrupt { file, .. }) if is_named(file)), "{refused:?}");
+        }
+        Ok(())
+    }
 }

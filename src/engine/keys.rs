@@ -34,6 +34,10 @@ impl Engine {
         }
         store.commit(&next, &*ctx.entropy)?;
         *RwLockUpgradableReadGuard::upgrade(current) = next;
+        // The manifest names the keyring, so that an older one is not taken in its place. The change is done without it.
+        if let Err(error) = self.change_manifest(|_| {}) {
+            tracing::warn!(%error, "an older keyring would still be accepted until the manifest is written again");
+        }
         Ok(result)
     }
 }

@@ -8,10 +8,14 @@
 //! 40  generation u64
 //! 48  database id [16]
 //! 64  key domain u32
-//! 68  body length u32
-//! 72  body: sealed under a fresh salt; the bytes before it are its associated data
+//! 68  keyring generation u64
+//! 76  body length u32
+//! 80  body: epoch u32, then sealed under a fresh salt; associated data: those four bytes, then bytes 0..76
 //! ..  BLAKE3 of all before it [32]
 //! ```
+//!
+//! The keyring generation is that of the keyring beside which the manifest was written: an older one that was put back
+//! in its place is refused.
 //!
 //! The checksum outside tells damage from a wrong key before any key is used. The body is the fields of [`Manifest`]
 //! in the order in which they are declared, those of the clear part left out: integers as varints, times as i64,
@@ -40,7 +44,7 @@ pub const MAX_NAME_LEN: usize = 255;
 /// A manifest is never longer.
 pub(super) const MAX_LEN: u64 = 256 << 20;
 const MAGIC: &[u8; 8] = b"LDBMANIF";
-const CLEAR_LEN: usize = 72;
+const CLEAR_LEN: usize = 80;
 const CHECKSUM_LEN: usize = 32;
 const LABEL: &str = "manifest";
 const KNOWN_INCOMPATIBLE: u64 = 0;
@@ -69,7 +73,7 @@ pub(super) fn to_bytes(
     out.u64(manifest.features.compatible)
         .u64(manifest.features.read_compatible)
         .u64(manifest.features.incompatible);
-    out.u64(manifest.generation.0).raw(manifest.database.as_bytes()).u32(0);
+    out.u64(manifest.generation.0).raw(manifest.database.as_bytes()).u32(0).u64(keyring.generation());
     let context = context(manifest.database, manifest.generation);
     let sealed = keyring.seal_small(entropy, LABEL, &context, out.as_slice(), &body(manifest))?;
     let mut file = out;
@@ -79,10 +83,10 @@ pub(super) fn to_bytes(
     Ok(file.into_vec())
 }
 
-/// Reads the file's bytes.
-pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result<Manifest> {
+/// Reads the file's bytes, and tells the generation of the keyring beside which they were written.
+pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result<(Manifest, u64)> {
     let corrupt = |offset: usize, what: &str| StorageError::corrupt(path, offset as u64, what);
-    let (clear, sealed) = split(path, bytes)?;
+    let Split { clear, keyring_generation, sealed } = split(path, bytes)?;
     if clear.suite != keyring.suite_id() || clear.database != keyring.database_id() {
         return Err(corrupt(12, "this manifest belongs to another database than the keyring beside it"));
     }
@@ -95,7 +99,7 @@ pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result
         .and_then(|manifest| input.finish("end of manifest").map(|()| manifest))
         .map_err(|error| corrupt(CLEAR_LEN, &error.to_string()))?;
     super::check::check(&manifest).map_err(|what| corrupt(CLEAR_LEN, &what))?;
-    Ok(manifest)
+    Ok((manifest, keyring_generation))
 }
 
 impl Manifest {
@@ -152,8 +156,15 @@ fn context(database: DatabaseId, generation: Generation) -> Vec<u8> {
     out.into_vec()
 }
 
-/// Checks everything that needs no key and returns the clear part and the sealed body.
-fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Clear, &'a [u8])> {
+/// The parts of a file, once its checksum is known to be right.
+struct Split<'a> {
+    clear: Clear,
+    keyring_generation: u64,
+    sealed: &'a [u8],
+}
+
+/// Checks everything that needs no key.
+fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<Split<'a>> {
     let corrupt = |what: &str| StorageError::corrupt(path, 0, what);
     let content_len = bytes.len().checked_sub(CHECKSUM_LEN).filter(|len| *len >= CLEAR_LEN);
     let (content, checksum) =
@@ -165,9 +176,7 @@ fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Clear, &'a [u8])> {
     clear(path, &mut input)?.map_err(|error: Malformed| corrupt(&error.to_string()))
 }
 
-type ClearAndBody<'a> = std::result::Result<(Clear, &'a [u8]), Malformed>;
-
-fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<ClearAndBody<'a>> {
+fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<Result<Split<'a>, Malformed>> {
     let unsupported = |what: String| StorageError::UnsupportedFormat { file: path.to_path_buf(), what };
     let fields = |input: &mut ByteReader<'a>| {
         if input.array::<8>("magic")? != *MAGIC {
@@ -194,13 +203,14 @@ fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<ClearAndBody<'a>
         let generation = Generation(input.u64("generation")?);
         let database = DatabaseId(input.array("database id")?);
         let _key_domain = input.u32("key domain")?;
+        let keyring_generation = input.u64("keyring generation")?;
         let body_len = input.u32("body length")?;
-        let body = input.raw(body_len as usize, "body")?;
+        let sealed = input.raw(body_len as usize, "body")?;
         input.clone().finish("end of file")?;
-        Ok((Clear { suite, features, generation, database }, body))
+        Ok(Split { clear: Clear { suite, features, generation, database }, keyring_generation, sealed })
     };
     match rest(input) {
-        Ok((clear, _)) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => Err(unsupported(
+        Ok(Split { clear, .. }) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => Err(unsupported(
             format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible),
         )),
         other => Ok(other),

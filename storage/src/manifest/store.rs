@@ -7,7 +7,7 @@ use lightning_db_crypto::{Entropy, Keyring};
 
 use super::codec;
 use super::types::Manifest;
-use crate::directory::{self, FileRole, MANIFEST_FILES};
+use crate::directory::{self, FileRole, KEYRING_FILES, MANIFEST_FILES};
 use crate::twin_file::{Loaded, TwinFile};
 use crate::vfs::Vfs;
 use crate::{Result, StorageError};
@@ -28,14 +28,21 @@ impl ManifestStore {
     /// The current manifest: the newest intact of the two copies.
     ///
     /// # Errors
-    /// `Corrupt` when neither copy is intact or both are missing beside segments; `NotFound` when nothing is there;
-    /// `UnsupportedFormat` for a newer format or an unknown feature.
+    /// `Corrupt` when neither copy is intact, when both are missing beside segments, and when `keyring` is older than the
+    /// one beside which the manifest was written; `NotFound` when nothing is there; `UnsupportedFormat` for a newer
+    /// format or an unknown feature.
     pub fn load(vfs: &Arc<dyn Vfs>, directory: &Path, keyring: &Keyring) -> Result<Loaded<Manifest>> {
         let file = TwinFile::new(Arc::clone(vfs), directory, MANIFEST_FILES, codec::MAX_LEN);
         let loaded = file.load(|path, bytes| {
-            codec::from_bytes(path, bytes, keyring).map(|manifest| (manifest.generation, manifest))
+            codec::from_bytes(path, bytes, keyring).map(|found| (found.0.generation, found))
         });
         match loaded {
+            Ok(Loaded { value: (_, written_beside), .. }) if keyring.generation() < written_beside => {
+                Err(older_keyring(directory, keyring, written_beside))
+            }
+            Ok(Loaded { value: (manifest, _), generation, twin_problem }) => {
+                Ok(Loaded { value: manifest, generation, twin_problem })
+            }
             Err(StorageError::NotFound { path }) if holds_segments(vfs, directory)? => {
                 Err(StorageError::corrupt(
                     path,
@@ -43,7 +50,7 @@ impl ManifestStore {
                     "both copies of the manifest are missing while segments are there",
                 ))
             }
-            other => other,
+            Err(error) => Err(error),
         }
     }
 
@@ -69,6 +76,16 @@ impl Manifest {
     pub fn is_writable(&self) -> bool {
         codec::is_writable(self.features)
     }
+}
+
+/// Not a matter of one copy of the manifest, which an older copy would then stand in for.
+fn older_keyring(directory: &Path, keyring: &Keyring, written_beside: u64) -> StorageError {
+    let what = format!(
+        "it is of generation {}, and the manifest was written beside generation {written_beside}: an older copy was put \
+         in its place",
+        keyring.generation()
+    );
+    StorageError::corrupt(directory.join(KEYRING_FILES[0]), 0, what)
 }
 
 fn holds_segments(vfs: &Arc<dyn Vfs>, directory: &Path) -> Result<bool> {

@@ -288,7 +288,7 @@ fn a_newer_format_or_an_unknown_feature_is_named_as_such() {
 #[test]
 fn a_forged_clear_part_or_body_does_not_open() {
     let fixture = Fixture::new();
-    for offset in [13, 16, 24, 40, 48, 64, 68, 80] {
+    for offset in [13, 16, 24, 40, 48, 64, 68, 76, 88] {
         plant(&fixture, |bytes| bytes[offset] ^= 1);
         assert!(matches!(fixture.load(), Err(StorageError::Corrupt { .. })), "byte {offset}");
     }
@@ -341,4 +341,32 @@ fn parts_that_contradict_each_other_are_refused() {
         assert!(super::check::check(&manifest).is_err(), "spoiler {index}");
     }
     assert_eq!(super::check::check(&full()), Ok(()));
+}
+
+#[test]
+fn an_older_keyring_in_the_place_of_the_right_one_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.commit(&full());
+    let lagging = Path::new(DIRECTORY).join("kept");
+    fixture.vfs.hard_link(&Path::new(DIRECTORY).join(MANIFEST_FILES[0]), &lagging).expect("link");
+    let older = fixture.keyring.duplicate();
+    fixture.keyring.start_epoch(&fixture.entropy, 1).expect("an epoch");
+    fixture.commit(&Manifest { generation: Generation(41), ..full() });
+    assert_eq!(fixture.load().expect("the right one").generation, Generation(41));
+    let refused = |keyring: &Keyring| {
+        let loaded = ManifestStore::load(&fixture.vfs, Path::new(DIRECTORY), keyring);
+        matches!(loaded, Err(StorageError::Corrupt { .. }))
+    };
+    assert!(refused(&older), "it lacks the epoch");
+
+    let older = fixture.keyring.duplicate();
+    let provider = KeySource::raw([4; 32]).resolve().expect("a raw key").expect("a key");
+    fixture.keyring.add_slot(&*provider, "second", &fixture.entropy, 2).expect("a slot");
+    fixture.commit(&Manifest { generation: Generation(42), ..full() });
+    let loaded = ManifestStore::load(&fixture.vfs, Path::new(DIRECTORY), &older);
+    let keyring = Path::new(DIRECTORY).join("KEYRING");
+    assert!(matches!(&loaded, Err(StorageError::Corrupt { file, .. }) if *file == keyring), "{loaded:?}");
+    fixture.vfs.rename(&lagging, &Path::new(DIRECTORY).join(MANIFEST_FILES[0])).expect("rename");
+    let loaded = ManifestStore::load(&fixture.vfs, Path::new(DIRECTORY), &older);
+    assert!(matches!(&loaded, Err(StorageError::Corrupt { file, .. }) if *file == keyring), "{loaded:?}");
 }
