@@ -40,9 +40,11 @@ impl KeyringStore {
     /// As [`peek`](Self::peek); `WrongKey`, `KeyRequired`, `NotEncrypted`.
     pub fn load(&self, provider: Option<&dyn KeyProvider>) -> Result<Loaded<Keyring>> {
         // The newest copy whose checksum holds is chosen first, so that the (slow) key derivation runs once.
-        let Loaded { value: (_, bytes), generation, twin_problem } = self.peek()?;
-        let value =
-            Keyring::open(&bytes, provider).map_err(|error| damage(&self.file.first_path(), error))?;
+        let Loaded { value: (path, bytes), generation, twin_problem } = self.file.load(|path, bytes| {
+            let info = peek(bytes).map_err(|error| damage(path, error))?;
+            Ok((Generation(info.generation), (path.to_path_buf(), bytes.to_vec())))
+        })?;
+        let value = Keyring::open(&bytes, provider).map_err(|error| damage(&path, error))?;
         Ok(Loaded { value, generation, twin_problem })
     }
 
@@ -68,7 +70,7 @@ mod tests {
     use lightning_db_crypto::{DatabaseId, KeySource, SeededEntropy};
 
     use super::*;
-    use crate::vfs::MemVfs;
+    use crate::vfs::{MemVfs, OpenHow};
 
     #[test]
     fn a_wrong_key_is_told_from_damage_and_from_no_keyring() {
@@ -96,5 +98,29 @@ mod tests {
         for byte in [1, 2] {
             assert!(matches!(load(byte), Err(StorageError::Corrupt { .. })), "damage, whatever the key");
         }
+    }
+
+    #[test]
+    fn damage_behind_the_checksum_is_named_after_the_copy_that_was_taken() {
+        let memory = MemVfs::new();
+        let directory = Path::new("/db");
+        memory.create_dir(directory).expect("new directory");
+        let mut store = KeyringStore::new(Arc::new(memory.clone()), directory);
+        let entropy = SeededEntropy::new(1);
+        let provider = KeySource::raw([1; 32]).resolve().expect("a raw key");
+        let keyring = Keyring::create(provider.as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
+        store.commit(&keyring, &entropy).expect("commit");
+        memory.corrupt(&directory.join("KEYRING"), 40, 1).expect("inside the file");
+        let second = directory.join("KEYRING.2");
+        let file = memory.open(&second, OpenHow::ReadWrite).expect("open");
+        let mut bytes = vec![0; file.len().expect("length") as usize];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        let content = bytes.len() - 32;
+        bytes[content - 1] ^= 1;
+        let checksum = *blake3::hash(&bytes[..content]).as_bytes();
+        bytes[content..].copy_from_slice(&checksum);
+        file.write_all_at(&bytes, 0).expect("write");
+        let loaded = store.load(provider.as_deref());
+        assert!(matches!(&loaded, Err(StorageError::Corrupt { file, .. }) if *file == second), "{loaded:?}");
     }
 }

@@ -49,8 +49,8 @@ impl TwinFile {
     /// Reads both copies and returns the newest that `parse` accepts.
     ///
     /// `parse` is given the file's path and bytes, and returns the generation and the value. What it refuses as
-    /// [`StorageError::Corrupt`] counts as damage to that copy; every other refusal (a newer format, a wrong key) is
-    /// about the database, and is returned at once.
+    /// [`StorageError::Corrupt`] counts as damage to that copy, and so does what the system cannot read; every other
+    /// refusal (a newer format, a wrong key) is about the database, and is returned at once.
     ///
     /// # Errors
     /// `NotFound` when neither copy exists; `Corrupt` naming the first copy when none is intact; what `parse` returns.
@@ -138,12 +138,6 @@ impl TwinFile {
         self.unsure.is_some()
     }
 
-    /// The path of the first copy, by which the pair is called.
-    #[must_use]
-    pub fn first_path(&self) -> PathBuf {
-        self.path(self.copies[0])
-    }
-
     fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(&temporary_name(name));
         match self.vfs.remove_file(&path) {
@@ -194,7 +188,7 @@ pub fn temporary_name(name: &str) -> String {
 /// Passes on what makes one copy unusable while the other still counts.
 fn only_about_the_copy(error: StorageError) -> Result<StorageError> {
     match error {
-        StorageError::Corrupt { .. } | StorageError::NotFound { .. } => Ok(error),
+        StorageError::Corrupt { .. } | StorageError::NotFound { .. } | StorageError::Io { .. } => Ok(error),
         other => Err(other),
     }
 }
@@ -202,7 +196,7 @@ fn only_about_the_copy(error: StorageError) -> Result<StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::{FaultPlan, FaultyVfs, Keep, MemVfs};
+    use crate::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep, MemVfs};
 
     const NAMES: [&str; 2] = ["FILE", "FILE.2"];
 
@@ -271,6 +265,23 @@ mod tests {
             assert!(
                 matches!(load(&vfs), Err(StorageError::Corrupt { file, .. }) if file == Path::new("/db/FILE"))
             );
+        }
+    }
+
+    #[test]
+    fn a_copy_that_the_disk_cannot_read_is_survived_and_both_are_an_error() {
+        let names = ["ONE", "TWO"];
+        for name in names {
+            let plan = FaultPlan::new();
+            let faulty = FaultyVfs::over_memory(fresh().0, plan.clone());
+            let mut file = TwinFile::new(Arc::new(faulty), Path::new("/db"), names, 4096);
+            file.commit(&encoded(5)).expect("commit");
+            let unreadable = Fault::new(Calls::Only(CallKind::Read), Effect::Fail(std::io::ErrorKind::Other));
+            plan.add(unreadable.clone().on(name).lasting());
+            let loaded = file.load(parse).expect("the twin is readable");
+            assert_eq!((loaded.value, loaded.twin_problem.is_some()), (5, true));
+            plan.add(unreadable.lasting());
+            assert!(matches!(file.load(parse), Err(StorageError::Io { .. })));
         }
     }
 
