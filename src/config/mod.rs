@@ -38,8 +38,10 @@ pub struct LightningDbConfig {
     pub page_size: usize,
     /// Bytes of memory for pages, hot records and filters together; at least 64 KiB. Default: 64 MiB.
     pub cache_size: usize,
-    /// How many bytes of finished files are read through memory maps: `None` leaves it to the database, `Some(0)`
-    /// maps nothing, anything else is the limit. Default: `None`.
+    /// How many bytes of finished files are read through memory maps, at most; at least 64 KiB. `None`, and `Some(0)`,
+    /// map nothing: reads through a map are faster, but when the disk cannot read a mapped file, or somebody cuts it
+    /// short, the system ends the process (SIGBUS), where a plain read is an error. The log is mapped whatever this says
+    /// (see `improved_wal`): its space is filled with zeros before, and it is written, not read. Default: `None`.
     pub mmap_size: Option<usize>,
     /// Bytes of recent writes held in memory before they go to a file: 64 KiB to 32 MiB. Three such buffers can be
     /// alive at once. Default: 32 MiB.
@@ -75,7 +77,7 @@ pub struct LightningDbConfig {
     /// Whether the log is written through a memory map, which is faster; `false` writes with system calls.
     /// Default: true.
     pub improved_wal: bool,
-    /// Bytes of one log file: 64 KiB to 1 GiB. Default: 64 MiB.
+    /// Bytes of one log file: 128 KiB to 1 GiB, rounded up to a multiple of 64 KiB. Default: 64 MiB.
     pub wal_segment_size: u64,
     /// How many bytes of log are kept for a backup repository that does not fetch them. Beyond it the oldest are
     /// given up, and the gap is reported. At least `wal_segment_size`. Default: 4 GiB.

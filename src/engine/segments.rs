@@ -32,9 +32,9 @@ pub(crate) struct MapBudget {
 }
 
 impl MapBudget {
-    /// As `mmap_size` says: `None` sets no limit.
+    /// As `mmap_size` says. Unasked nothing is mapped: a map turns an error of the disk into the end of the process.
     pub(super) fn new(mmap_size: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { limit: mmap_size.map_or(u64::MAX, |limit| limit as u64), used: AtomicU64::new(0) })
+        Arc::new(Self { limit: mmap_size.unwrap_or(0) as u64, used: AtomicU64::new(0) })
     }
 
     /// Takes room for a file of `len` bytes; 0 when there is none.
