@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lightning_db_storage::wal::MIN_SEGMENT_SIZE;
+
 use super::{LightningDbConfig, WalSyncMode};
 use crate::error::{Error, Result};
 
@@ -82,7 +84,7 @@ impl LightningDbConfig {
     }
 
     fn validate_log(&self) -> Result<()> {
-        within("wal_segment_size", self.wal_segment_size, 64 * KIB..=1024 * MIB)?;
+        within("wal_segment_size", self.wal_segment_size, MIN_SEGMENT_SIZE..=1024 * MIB)?;
         if self.max_retained_log < self.wal_segment_size {
             let reason = format!("it is less than `wal_segment_size`, {}", self.wal_segment_size);
             return Err(Error::config("max_retained_log", reason));
@@ -177,7 +179,8 @@ mod tests {
         assert_eq!(refused(|c| c.transaction_timeout = Duration::ZERO), "transaction_timeout");
         assert_eq!(refused(|c| c.transaction_timeout = Duration::MAX), "transaction_timeout");
         assert_eq!(refused(|c| c.lock_timeout = Duration::ZERO), "lock_timeout");
-        assert_eq!(refused(|c| c.wal_segment_size = 1), "wal_segment_size");
+        assert_eq!(refused(|c| c.wal_segment_size = 64 << 10), "wal_segment_size");
+        assert_eq!(refused(|c| c.wal_segment_size = (1 << 30) + 1), "wal_segment_size");
         assert_eq!(refused(|c| c.max_retained_log = 1), "max_retained_log");
         assert_eq!(refused(|c| c.wal_sync_mode = WalSyncMode::Periodic(Duration::ZERO)), "wal_sync_mode");
         assert_eq!(refused(|c| c.prefetch_distance = 0), "prefetch_distance");
