@@ -1,7 +1,8 @@
 //! What the first and the last frame of a segment say.
 //!
 //! ```text
-//! Open    last accepted frame before: present u8, then position (segment u64, offset u64, frame u64, tag [16], sequence u64)
+//! Open    last accepted frame before: present u8, then position (segment u64, offset u64, frame u64, tag [16],
+//!         sequence u64, within a commit u8)
 //!         newest commit u64
 //!         fork: present u8, then parent incarnation [16], newest shared commit u64
 //! Close   frames u64 (this one included), commits u64, newest commit u64
