@@ -78,6 +78,21 @@ fn a_failed_sync_of_the_log_ends_writing_and_reads_go_on() {
 }
 
 #[test]
+fn a_disk_that_is_full_when_the_log_is_synced_is_no_full_disk_to_try_again() {
+    let world = World::new(5);
+    let config = LightningDbConfig { wal_sync_mode: WalSyncMode::Sync, ..small() };
+    world.create(&config).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, config.clone()).expect("open");
+    let full = Effect::Fail(std::io::ErrorKind::StorageFull);
+    plan.add(Fault::new(Calls::Only(CallKind::SyncData), full).on(".wal"));
+    let refused = db.put(b"k", b"v");
+    assert!(matches!(refused, Err(Error::Poisoned { .. })), "it may be in the log: {refused:?}");
+    assert!(matches!(db.put(b"k", b"w"), Err(Error::Poisoned { .. })));
+}
+
+#[test]
 fn a_flush_that_fails_is_done_again() {
     let world = World::new(2);
     world.create(&small()).close().expect("close");

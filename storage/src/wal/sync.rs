@@ -69,10 +69,17 @@ impl Shared {
         }
     }
 
-    /// Makes this failure the end of writing; the first one is kept.
+    /// Makes this failure the end of writing; the first one is kept. A disk that was full at a moment when writing cannot
+    /// go on is no `DiskFull`, after which the same could be tried again: what failed may be in the log.
     pub(super) fn poison(&self, error: StorageError) -> StorageError {
-        self.poison.get_or_init(|| error.to_string());
-        error
+        let first = self.poison.get_or_init(|| match &error {
+            StorageError::DiskFull { path } => format!("the disk was full while {} was written", path.display()),
+            error => error.to_string(),
+        });
+        match error {
+            StorageError::DiskFull { .. } => StorageError::Poisoned { first: first.clone() },
+            error => error,
+        }
     }
 
     /// Syncs all that was appended before the call.
