@@ -138,7 +138,7 @@ impl Engine {
         if ops.is_empty() && validate.is_none() {
             return Ok(self.versions.published());
         }
-        self.throttle(ops.iter().all(|op| op.value.is_none()))?;
+        self.throttle(ops)?;
         let is_large = ops.iter().any(|op| op.value_len() >= LARGE_VALUE_LEN as u64);
         let writer = if is_large { Some(self.commits.writer.lock()) } else { self.commits.writer.try_lock() };
         if let Some(mut writer) = writer {

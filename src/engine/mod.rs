@@ -96,6 +96,7 @@ pub(crate) struct Engine {
     log_holds: backup::LogHolds,
     signals: background::Signals,
     merges: compact::Merges,
+    owed: throttle::Owed,
     pinned: memory::Pinned,
     /// What the pages of the base have in common, for the segments to come.
     trainer: Option<Arc<DictionaryTrainer>>,

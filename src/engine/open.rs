@@ -169,6 +169,7 @@ impl Engine {
             log_holds: super::backup::LogHolds::default(),
             signals: background::Signals::default(),
             merges: super::compact::Merges::default(),
+            owed: super::throttle::Owed::default(),
             flushing: Mutex::new(()),
             lock: Mutex::new(lock),
             config,

@@ -10,7 +10,9 @@ use lightning_db_recovery::redo::{ReplaySink, replay};
 use lightning_db_storage::SequenceNumber;
 use lightning_db_storage::manifest::{Manifest, RestorePoint};
 use lightning_db_storage::segment::SealContext;
-use lightning_db_storage::wal::{CommitHead, Replay, RestorePoint as LoggedPoint, ScanOutcome, WalStart, scan};
+use lightning_db_storage::wal::{
+    CommitHead, Replay, RestorePoint as LoggedPoint, ScanOutcome, WalStart, scan,
+};
 
 use super::Engine;
 use super::version::Layer;

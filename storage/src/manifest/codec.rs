@@ -210,9 +210,12 @@ fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<Result<Split<'a>
         Ok(Split { clear: Clear { suite, features, generation, database }, keyring_generation, sealed })
     };
     match rest(input) {
-        Ok(Split { clear, .. }) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => Err(unsupported(
-            format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible),
-        )),
+        Ok(Split { clear, .. }) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => {
+            Err(unsupported(format!(
+                "it uses features (bits {:#x}) that this version lacks",
+                clear.features.incompatible
+            )))
+        }
         other => Ok(other),
     }
 }
