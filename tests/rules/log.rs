@@ -169,6 +169,28 @@ fn what_a_killed_process_left_unsynced_is_synced_before_anything_new_is_acknowle
     assert_holds(&machine.reopen(&sync()), &model, "after the second crash");
 }
 
+/// What a killed process left is in memory only until it is synced: a power cut may still take it.
+#[test]
+fn a_power_cut_while_the_log_of_a_killed_process_is_replayed_leaves_a_prefix() {
+    for at in 0..90 {
+        let machine = Machine::new(at);
+        let mut random = Random(at);
+        let db = machine.create(&small());
+        db.put(b"synced", b"").expect("put");
+        db.checkpoint().expect("checkpoint");
+        let model = fill(&db, 30);
+        machine.kill(db);
+        drop(Database::open_in(machine.environment_dying_at(at), PATH, small()));
+        let keep = if at % 2 == 0 { Keep::Nothing } else { Keep::Random };
+        machine.disk.crash(&mut || random.next(), keep);
+        let db = machine.open(&small()).unwrap_or_else(|error| panic!("call {at}: {error}"));
+        let kept = db.last_sequence().0 as usize - 1;
+        let mut prefix: Model = model.into_iter().take(kept).collect();
+        prefix.insert(b"synced".to_vec(), Vec::new());
+        assert_holds(&db, &prefix, &format!("call {at}, {kept} commits"));
+    }
+}
+
 #[test]
 fn an_acknowledged_commit_is_never_in_a_log_file_that_nobody_knows() {
     // Each count of commits ends somewhere else; some end just behind the beginning of a log file.
