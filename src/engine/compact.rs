@@ -80,7 +80,11 @@ impl Engine {
         let _alone = self.merge_alone();
         let epoch = self.ctx.keyring.read().current_epoch();
         let work = self.catalog.read(|manifest| policy::compact_all(manifest, epoch));
-        self.merge_with_reserve(&work)
+        self.merge_with_reserve(&work)?;
+        match self.catalog.read(policy::compact_rest) {
+            Some(rest) => self.merge_with_reserve(&rest),
+            None => Ok(()),
+        }
     }
 
     /// Waits until no merge is under way, and lets none begin.

@@ -19,7 +19,8 @@ const MAX_RUNS: usize = 12;
 const BASE_SHARE: u64 = 4;
 /// A segment whose live share is below this many percent is emptied by the next merge into the base.
 const VICTIM_LIVE_PERCENT: u64 = 50;
-/// The cleaner starts when less than this many percent of the bytes of base and value segments are live.
+/// The cleaner starts when less than this many percent of the bytes of base and value segments are live, and empties the
+/// segments below it: there is always one then.
 const CLEAN_LIVE_PERCENT: u64 = 75;
 /// `compact` empties segments below this many percent.
 const COMPACT_LIVE_PERCENT: u64 = 95;
@@ -62,10 +63,11 @@ pub(super) fn choose(
     }
     let outdated = outdated(manifest, epoch);
     let is_rotating = !outdated.is_empty() || has_outdated_run(manifest, runs, epoch);
-    if !(due || is_dirty(manifest) || is_rotating) {
+    let is_dirty = is_dirty(manifest);
+    if !(due || is_dirty || is_rotating) {
         return None;
     }
-    let mut victims = victims(manifest, VICTIM_LIVE_PERCENT);
+    let mut victims = victims(manifest, if is_dirty { CLEAN_LIVE_PERCENT } else { VICTIM_LIVE_PERCENT });
     victims.extend(outdated);
     // All runs, for the cleaner too: what they have in a segment that is to be emptied must move as well.
     Some(Work::Base { runs: runs.iter().map(|run| run.id).collect(), victims })
@@ -77,6 +79,13 @@ pub(super) fn compact_all(manifest: &Manifest, epoch: EpochId) -> Work {
     let mut victims = victims(manifest, COMPACT_LIVE_PERCENT);
     victims.extend(cleanable(manifest).filter(|info| info.epoch != epoch).map(|info| info.id));
     Work::Base { runs: runs.map(|run| run.id).collect(), victims }
+}
+
+/// The segments that merging everything left too empty, because pages in them were replaced, if there are any.
+pub(super) fn compact_rest(manifest: &Manifest) -> Option<Work> {
+    let victims = victims(manifest, CLEAN_LIVE_PERCENT);
+    let runs = manifest.keyspaces.iter().take(1).flat_map(|keyspace| &keyspace.runs);
+    (!victims.is_empty()).then(|| Work::Base { runs: runs.map(|run| run.id).collect(), victims })
 }
 
 /// Bytes of runs that wait for a merge into the base.
@@ -102,15 +111,20 @@ fn same_tier(runs: &[RunInfo], busy: &HashSet<u64>) -> Option<Work> {
 /// Whether too much of the base's and the values' files is dead.
 fn is_dirty(manifest: &Manifest) -> bool {
     let (live, stored) = cleanable(manifest).fold((0u64, 0u64), |(live, stored), info| {
-        (live.saturating_add(info.live_bytes), stored.saturating_add(info.stored_bytes))
+        (live.saturating_add(info.live_bytes), stored.saturating_add(content_bytes(info)))
     });
     live.saturating_mul(100) < stored.saturating_mul(CLEAN_LIVE_PERCENT)
-        && !victims(manifest, VICTIM_LIVE_PERCENT).is_empty()
+}
+
+/// Bytes of what can be live: a dictionary goes with its segment.
+fn content_bytes(info: &SegmentInfo) -> u64 {
+    info.stored_bytes.saturating_sub(info.dictionary.map_or(0, |ptr| u64::from(ptr.stored_len)))
 }
 
 fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
-    let is_victim =
-        |info: &&SegmentInfo| info.live_bytes.saturating_mul(100) < info.stored_bytes.saturating_mul(percent);
+    let is_victim = |info: &&SegmentInfo| {
+        info.live_bytes.saturating_mul(100) < content_bytes(info).saturating_mul(percent)
+    };
     cleanable(manifest).filter(is_victim).map(|info| info.id).collect()
 }
 
