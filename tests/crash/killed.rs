@@ -59,7 +59,7 @@ fn keys(thread: u32) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn entry(thread: u32, number: u64) -> (Vec<u8>, Vec<u8>) {
-    let len = if number % 97 == 0 { 80_000 } else { (number % 700) as usize };
+    let len = if number.is_multiple_of(97) { 80_000 } else { (number % 700) as usize };
     (format!("entry-{thread}-{number:08}").into_bytes(), vec![number as u8; len])
 }
 
@@ -98,7 +98,7 @@ fn commit_until_killed(db: &Database, thread: u32) {
 
 /// After each second commit, takes back what was written fifty commits before.
 fn forget_old(db: &Database, thread: u32, next: u64) {
-    if next > 50 && next % 2 == 0 {
+    if next > 50 && next.is_multiple_of(2) {
         db.delete(&entry(thread, next - 50).0).expect("delete");
     }
 }
@@ -164,8 +164,8 @@ fn check_thread(db: &Database, thread: u32) -> u64 {
     assert_eq!(last, twin, "half a commit of thread {thread}");
     for number in 1..=last {
         let (key, value) = entry(thread, number);
-        let was_deleted = number % 2 == 0 && number + 50 < last;
-        let may_be_deleted = number % 2 == 0 && number + 50 <= last;
+        let was_deleted = number.is_multiple_of(2) && number + 50 < last;
+        let may_be_deleted = number.is_multiple_of(2) && number + 50 <= last;
         match db.get(&key).expect("get") {
             Some(found) => assert!(found == value && !was_deleted, "entry {number} of {last}"),
             None => assert!(may_be_deleted, "entry {number} of {last} is missing"),

@@ -77,13 +77,15 @@ impl History {
     }
 }
 
+type Item = (Vec<u8>, Vec<u8>);
+
 struct Acknowledged {
     commits: usize,
     synced: usize,
 }
 
 /// What the next commit does, and whether it deletes. Now and then it does not fit one file of the log.
-fn draw(random: &mut Random) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
+fn draw(random: &mut Random) -> (Vec<Item>, bool) {
     let deletes = random.below(5) == 0;
     if random.below(80) == 0 {
         let len = 70_000 + random.below(200_000) as usize;
@@ -184,7 +186,7 @@ fn commits_of_many_threads_survive_a_power_cut_once_they_are_acknowledged_in_syn
         let config = LightningDbConfig {
             wal_sync_mode: WalSyncMode::Sync,
             background_compaction: true,
-            improved_wal: seed % 2 == 0,
+            improved_wal: seed.is_multiple_of(2),
             ..small()
         };
         machine.create(&config).close().expect("close");

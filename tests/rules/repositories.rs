@@ -147,11 +147,45 @@ fn files_hold_mostly_what_is_live() {
     let machine = Machine::new(5);
     let mut random = Random(5);
     let db = machine.create(&LightningDbConfig { page_size: 4096, ..small() });
-    for _ in 0..6 {
-        put_noise(&db, &mut random, 0..3000, 200);
+    put_noise(&db, &mut random, 0..3000, 200);
+    for round in 0..6 {
+        // Every other stretch of neighbours, so that files are dead in parts.
+        for first in (0..3000).step_by(100).filter(|first| (first / 100 + round) % 2 == 0) {
+            put_noise(&db, &mut random, first..first + 100, 200);
+        }
         db.compact().expect("compact");
         let stats = db.stats().expect("stats");
         let files = machine.file_bytes() - stats.wal_bytes;
         assert!(stats.live_bytes * 100 >= files * 70, "{} of {files} bytes are live", stats.live_bytes);
+    }
+}
+
+#[test]
+fn the_background_keeps_most_of_the_files_live() {
+    let machine = Machine::new(6);
+    let mut random = Random(6);
+    let config = LightningDbConfig {
+        page_size: 4096,
+        background_compaction: true,
+        compaction_interval: std::time::Duration::from_millis(5),
+        ..small()
+    };
+    let db = machine.create(&config);
+    put_noise(&db, &mut random, 0..3000, 200);
+    for round in 0..6 {
+        for first in (0..3000).step_by(100).filter(|first| (first / 100 + round) % 2 == 0) {
+            put_noise(&db, &mut random, first..first + 100, 200);
+        }
+    }
+    db.checkpoint().expect("checkpoint");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let stats = db.stats().expect("stats");
+        let files = machine.file_bytes().saturating_sub(stats.wal_bytes);
+        if stats.live_bytes * 100 >= files * 70 {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{} of {files} bytes are live", stats.live_bytes);
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
