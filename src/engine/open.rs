@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, Keyring, PortableAesGcm, SuiteId};
+use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, KeyProvider, Keyring, PortableAesGcm, SuiteId};
 use lightning_db_storage::compress::CompressionSettings;
 use lightning_db_storage::directory::{self, FileRole, KEYRING_FILES, LOCK_FILE};
 use lightning_db_storage::keyring_store::KeyringStore;
@@ -359,12 +359,17 @@ fn is_read_only(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
+/// The key of an encrypted database.
+fn provider(config: &LightningDbConfig) -> Result<Option<Arc<dyn KeyProvider>>> {
+    if config.encryption_enabled { Ok(config.encryption_key.resolve()?) } else { Ok(None) }
+}
+
 fn create_keyring(
     path: &Path,
     config: &LightningDbConfig,
     environment: &Environment,
 ) -> Result<(Keyring, KeyringStore)> {
-    let provider = config.encryption_key.resolve()?;
+    let provider = provider(config)?;
     let entropy: &dyn Entropy = &*environment.entropy;
     let database = DatabaseId::random(entropy)?;
     let keyring = Keyring::create(provider.as_deref(), database, entropy, environment.clock.now_micros())?;
@@ -378,7 +383,7 @@ fn open_keyring(
     config: &LightningDbConfig,
     environment: &Environment,
 ) -> Result<(Keyring, KeyringStore)> {
-    let provider = config.encryption_key.resolve()?;
+    let provider = provider(config)?;
     let store = KeyringStore::new(Arc::clone(&environment.vfs), path);
     let loaded = store.load(provider.as_deref()).map_err(|error| match error {
         StorageError::Crypto(error) => Error::from_crypto(error, path),

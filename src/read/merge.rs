@@ -369,5 +369,4 @@ fn entry(value: &MemValue) -> EntryValue<'_> {
 }
 
 #[cfg(test)]
-#[path = "merge_tests.rs"]
 mod tests;

@@ -108,7 +108,8 @@ mod tests {
         let mut store = KeyringStore::new(Arc::new(memory.clone()), directory);
         let entropy = SeededEntropy::new(1);
         let provider = KeySource::raw([1; 32]).resolve().expect("a raw key");
-        let keyring = Keyring::create(provider.as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
+        let keyring =
+            Keyring::create(provider.as_deref(), DatabaseId([2; 16]), &entropy, 0).expect("keyring");
         store.commit(&keyring, &entropy).expect("commit");
         memory.corrupt(&directory.join("KEYRING"), 40, 1).expect("inside the file");
         let second = directory.join("KEYRING.2");

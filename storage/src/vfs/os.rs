@@ -100,13 +100,13 @@ impl Vfs for OsVfs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = open_lock_file(path)?;
         let locked = file.try_lock();
-        OsLock::new(file, locked)
+        OsLock::taken(file, locked)
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = private_options().read(true).open(path)?;
         let locked = file.try_lock_shared();
-        OsLock::new(file, locked)
+        OsLock::taken(file, locked)
     }
 
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>> {
@@ -255,7 +255,7 @@ struct OsLock {
 
 impl OsLock {
     /// The lock on `file`, if taking it went well.
-    fn new(file: File, locked: Result<(), TryLockError>) -> io::Result<Box<dyn FileLock>> {
+    fn taken(file: File, locked: Result<(), TryLockError>) -> io::Result<Box<dyn FileLock>> {
         match locked {
             Ok(()) => Ok(Box::new(Self { file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -73,7 +73,9 @@ impl Shared {
     /// go on is no `DiskFull`, after which the same could be tried again: what failed may be in the log.
     pub(super) fn poison(&self, error: StorageError) -> StorageError {
         let first = self.poison.get_or_init(|| match &error {
-            StorageError::DiskFull { path } => format!("the disk was full while {} was written", path.display()),
+            StorageError::DiskFull { path } => {
+                format!("the disk was full while {} was written", path.display())
+            }
             error => error.to_string(),
         });
         match error {
