@@ -14,8 +14,8 @@ mod page_cache_tests;
 use lightning_db_storage::page::Page;
 
 use budget::CacheBudget;
-pub(crate) use hot_records::{FillTicket, HotHit, HotRecords, HotStats};
-pub(crate) use page_cache::{PageCache, PageCacheStats, PageKey};
+pub(crate) use hot_records::{FillTicket, HotRecords};
+pub(crate) use page_cache::{PageCache, PageKey};
 
 /// The caches of one open database.
 #[derive(Debug)]

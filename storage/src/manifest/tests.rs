@@ -103,6 +103,46 @@ fn run(id: u64, first: u64, last: u64) -> RunInfo {
     }
 }
 
+fn checkpoint(keyspace: Keyspace) -> NamedCheckpoint {
+    NamedCheckpoint {
+        name: "before".into(),
+        sequence: SequenceNumber(9),
+        time_micros: 3,
+        made_micros: 4,
+        incarnation: Incarnation([1; 16]),
+        ancestry: Vec::new(),
+        keyspaces: vec![keyspace],
+        segments: [1, 2].map(|id| HeldSegment { id: SegmentId(id), live_bytes: 5 }).to_vec(),
+    }
+}
+
+/// One that goes on from what it has, and one that begins anew.
+fn repositories(keyspace: Keyspace, segments: Vec<SegmentInfo>) -> Vec<RepositoryCursor> {
+    let archived = ArchivedThrough {
+        incarnation: Incarnation([1; 16]),
+        frame: FrameNumber(12),
+        tag: [4; 16],
+        sequence: SequenceNumber(6),
+        time_micros: 3,
+    };
+    let (sequence, keyspaces) = (SequenceNumber(6), vec![keyspace]);
+    let first = RepositoryCursor {
+        repository: [1; 16],
+        url_hint: "/mnt/repo".into(),
+        last_backup: 4,
+        archived: Some(archived),
+        lineage: Lineage::Version { sequence, time_micros: 1, keyspaces, segments },
+    };
+    let second = RepositoryCursor {
+        repository: [2; 16],
+        url_hint: String::new(),
+        last_backup: 0,
+        archived: None,
+        lineage: Lineage::Rebase,
+    };
+    vec![first, second]
+}
+
 fn full() -> Manifest {
     let end = WalPosition {
         segment: SegmentId(4),
@@ -124,13 +164,6 @@ fn full() -> Manifest {
     };
     let keyspace =
         Keyspace { base: tree(1), runs: vec![run(1, 4, 6), run(2, 7, 9)], ..Keyspace::empty_default() };
-    let archived = ArchivedThrough {
-        incarnation: Incarnation([1; 16]),
-        frame: FrameNumber(12),
-        tag: [4; 16],
-        sequence: SequenceNumber(6),
-        time_micros: 3,
-    };
     let segments =
         vec![segment(1, SegmentKind::Base), segment(2, SegmentKind::Run), segment(3, SegmentKind::Value)];
     Manifest {
@@ -152,46 +185,14 @@ fn full() -> Manifest {
         keyspaces: vec![keyspace.clone()],
         segments: segments.clone(),
         wal: vec![log(4, Some(end)), log(5, None)],
-        checkpoints: vec![NamedCheckpoint {
-            name: "before".into(),
-            sequence: SequenceNumber(9),
-            time_micros: 3,
-            made_micros: 4,
-            incarnation: Incarnation([1; 16]),
-            ancestry: Vec::new(),
-            keyspaces: vec![keyspace.clone()],
-            segments: vec![SegmentId(1), SegmentId(2)]
-                .into_iter()
-                .map(|id| HeldSegment { id, live_bytes: 5 })
-                .collect(),
-        }],
+        checkpoints: vec![checkpoint(keyspace.clone())],
         restore_points: vec![RestorePoint {
             name: "point".into(),
             sequence: SequenceNumber(8),
             time_micros: 2,
             incarnation: Incarnation([1; 16]),
         }],
-        repositories: vec![
-            RepositoryCursor {
-                repository: [1; 16],
-                url_hint: "/mnt/repo".into(),
-                last_backup: 4,
-                archived: Some(archived),
-                lineage: Lineage::Version {
-                    sequence: SequenceNumber(6),
-                    time_micros: 1,
-                    keyspaces: vec![keyspace],
-                    segments,
-                },
-            },
-            RepositoryCursor {
-                repository: [2; 16],
-                url_hint: String::new(),
-                last_backup: 0,
-                archived: None,
-                lineage: Lineage::Rebase,
-            },
-        ],
+        repositories: repositories(keyspace, segments),
         retained_runs: vec![run(1, 4, 6)],
         gaps: vec![Gap {
             incarnation: Incarnation([1; 16]),
