@@ -45,10 +45,10 @@ const ATTEMPTS_BESIDE_WRITER: u32 = 20;
 const ATTEMPTS_BESIDE_READERS: u32 = 1000;
 
 impl Engine {
-    /// Makes a new database in `path`, which must not exist or be empty.
+    /// Makes a new database in `path`, which must not exist, or be empty but for what an interrupted creation left.
     ///
     /// # Errors
-    /// `AlreadyExists`, and what writing files can give; nothing is left behind then.
+    /// `AlreadyExists`, `Locked`, and what writing files can give; nothing is left behind then.
     pub(crate) fn create(
         path: &Path,
         config: LightningDbConfig,
@@ -57,17 +57,25 @@ impl Engine {
         config.validate()?;
         let vfs = &environment.vfs;
         let is_new = claim_directory(&**vfs, path)?;
-        let created = lock(&**vfs, path).and_then(|lock| {
+        let held = lock(&**vfs, path).inspect_err(|_| {
+            let _ = if is_new { vfs.remove_dir(path) } else { Ok(()) };
+        })?;
+        // Looked at again: until the lock was taken, somebody else may have made a database here.
+        require_free(&**vfs, path)?;
+        // Held until what a failure left is gone.
+        let held: Arc<dyn FileLock> = held.into();
+        let created = (|| {
             let (keyring, store) = create_keyring(path, &config, &environment)?;
             let manifest = first_manifest(&config, &environment, &keyring)?;
             let ctx = seal_context(path, &config, &environment, keyring, manifest.incarnation);
             let manifests = ManifestStore::new(Arc::clone(vfs), path);
-            let engine = Self::assemble(config, ctx, manifest, manifests, store, Some(lock))?;
+            let engine =
+                Self::assemble(config, ctx, manifest, manifests, store, Some(Box::new(Arc::clone(&held))))?;
             engine.change_manifest(|_| {})?;
             engine.begin_log(WalStart::default())?;
             background::start(&engine)?;
             Ok(engine)
-        });
+        })();
         created.inspect_err(|_| abandon_directory(&**vfs, path, is_new))
     }
 
@@ -117,7 +125,13 @@ impl Engine {
         lock: Option<Box<dyn FileLock>>,
     ) -> Result<Arc<Self>> {
         let (keyring, store) = open_keyring(path, &config, environment)?;
-        let loaded = ManifestStore::load(&environment.vfs, path, &keyring)?;
+        let loaded = ManifestStore::load(&environment.vfs, path, &keyring).map_err(|error| match error {
+            StorageError::NotFound { .. } => {
+                let what = format!("a finished database in {}: create it again", path.display());
+                Error::NotFound { what }
+            }
+            error => error.into(),
+        })?;
         warn_of_twin(loaded.twin_problem);
         let manifest = loaded.value;
         if lock.is_some() && !manifest.is_writable() {
@@ -277,7 +291,7 @@ fn require_database(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory, or takes an empty one. Says whether it is new.
+/// Makes the directory, or takes one that is free. Says whether it is new.
 fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
     match vfs.create_dir(path) {
         Ok(()) => {
@@ -287,17 +301,23 @@ fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             require_directory(vfs, path)?;
-            let entries = directory::list(vfs, path)?;
-            match entries.iter().find(|entry| entry.role != FileRole::Lock) {
-                None => Ok(false),
-                Some(_) => Err(Error::AlreadyExists { what: path.display().to_string() }),
-            }
+            require_free(vfs, path).map(|()| false)
         }
         Err(error) => Err(StorageError::io("create", path, error).into()),
     }
 }
 
-/// Removes what a failed creation left. Only called for a directory that was empty.
+/// Refuses a directory that holds anything but what a creation leaves that a crash interrupts before there is a manifest:
+/// nothing can have been stored with that.
+fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let is_free = |role: &FileRole| matches!(role, FileRole::Lock | FileRole::Keyring | FileRole::Temporary);
+    if directory::list(vfs, path)?.iter().all(|entry| is_free(&entry.role)) {
+        return Ok(());
+    }
+    Err(Error::AlreadyExists { what: path.display().to_string() })
+}
+
+/// Removes what a failed creation left. Only called for a directory that was free, with its lock in hand.
 fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
     let ours = |role: &FileRole| *role != FileRole::Foreign;
     for entry in directory::list(vfs, path).unwrap_or_default().into_iter().filter(|entry| ours(&entry.role))

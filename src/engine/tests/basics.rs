@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lightning_db_crypto::KeySource;
-use lightning_db_storage::vfs::Vfs;
+use lightning_db_storage::vfs::{OpenHow, Vfs};
 
 use super::support::{Model, PATH, Random, World, assert_accounts, assert_holds, small};
 use crate::config::{LightningDbConfig, WalSyncMode};
@@ -41,6 +41,30 @@ fn limits_are_errors_and_change_nothing() {
     assert_eq!(db.last_sequence().0, 1);
     db.checkpoint().expect("checkpoint");
     assert_eq!(db.get(&vec![1; 65_535]).expect("get").as_deref(), Some(&b"x"[..]));
+}
+
+/// Who comes second finds out with the lock in hand, and takes nothing of the first one's away.
+#[test]
+fn a_creation_beside_another_one_destroys_nothing() {
+    let world = World::new(5);
+    let directory = Path::new(PATH);
+    world.disk.create_dir(directory).expect("a directory");
+    let first = world.disk.lock(&directory.join("LOCK")).expect("free");
+    let make = |name| drop(world.disk.open(&directory.join(name), OpenHow::CreateNew).expect("a file"));
+    let is_there = |name| world.disk.metadata(&directory.join(name)).is_ok();
+    make("KEYRING");
+    let second = || Database::create_in(world.environment(), PATH, small());
+    assert!(matches!(second(), Err(Error::Locked { .. })));
+    assert!(is_there("KEYRING"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            make("MANIFEST");
+            drop(first);
+        });
+        assert!(matches!(second(), Err(Error::AlreadyExists { .. })));
+    });
+    assert!(is_there("KEYRING") && is_there("MANIFEST"));
 }
 
 /// Whoever reads shares the lock, and holds it only for a while.

@@ -235,6 +235,9 @@ pub trait ReadMap: Send + Sync + Debug {
 /// A lock, released when dropped.
 pub trait FileLock: Send + Sync + Debug {}
 
+/// Held by several owners together, and released by the last of them.
+impl FileLock for Arc<dyn FileLock> {}
+
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenHow {
