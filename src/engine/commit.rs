@@ -154,17 +154,19 @@ impl Engine {
         ticket.take_outcome()
     }
 
-    /// Names the present moment in the log, durably.
+    /// Names the present moment in the log, durably; without a log, in the manifest, once the trees have everything up to
+    /// it.
     ///
     /// # Errors
     /// `AlreadyExists` for a name in use, and what logging and syncing can give.
     pub(crate) fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
-        self.check_writable()?;
         let mut writer = self.commits.writer.lock();
+        self.check_writable()?;
         let incarnation = self.ctx.incarnation.get();
         let is_this = |point: &RestorePoint| point.name == name && point.incarnation == incarnation;
-        if self.catalog.read(|manifest| manifest.restore_points.iter().any(is_this)) {
-            return Err(Error::AlreadyExists { what: format!("the restore point {name:?}") });
+        let is_pending = self.commits.restore_points.lock().iter().any(is_this);
+        if is_pending || self.catalog.read(|manifest| manifest.restore_points.iter().any(is_this)) {
+            return Err(name_in_use(name));
         }
         let point = RestorePoint {
             name: name.to_owned(),
@@ -172,15 +174,34 @@ impl Engine {
             time_micros: self.ctx.clock.now_micros(),
             incarnation,
         };
-        if let Some(log) = &mut writer.log {
-            let (sequence, time_micros) = (point.sequence, point.time_micros);
-            let logged = log.append(&mut [LogEntry::RestorePoint { name, sequence, time_micros }]);
-            logged.map_err(|error| self.write_failed(error))?;
-            log.sync_handle().sync().map_err(|error| self.write_failed(error))?;
-        }
+        let Some(log) = &mut writer.log else {
+            self.freeze();
+            drop(writer);
+            return self.enter_restore_point(point);
+        };
+        let (sequence, time_micros) = (point.sequence, point.time_micros);
+        let logged = log.append(&mut [LogEntry::RestorePoint { name, sequence, time_micros }]);
+        logged.map_err(|error| self.write_failed(error))?;
+        log.sync_handle().sync().map_err(|error| self.write_failed(error))?;
         self.commits.restore_points.lock().push(point.clone());
         self.change_manifest(|_| {})?;
         Ok(point)
+    }
+
+    /// Flushes what is frozen, and then enters a restore point: after a crash no other commits have the numbers of those
+    /// before it.
+    fn enter_restore_point(&self, point: RestorePoint) -> Result<RestorePoint> {
+        self.flush_frozen(true)?;
+        let mut is_new = false;
+        self.change_manifest(|manifest| {
+            let is_this =
+                |known: &RestorePoint| (&known.name, known.incarnation) == (&point.name, point.incarnation);
+            is_new = !manifest.restore_points.iter().any(is_this);
+            if is_new {
+                manifest.restore_points.push(point.clone());
+            }
+        })?;
+        if is_new { Ok(point) } else { Err(name_in_use(&point.name)) }
     }
 
     /// Syncs what was committed so far, if there is a log.
@@ -398,6 +419,10 @@ impl Engine {
         }
         self.health.check()
     }
+}
+
+fn name_in_use(name: &str) -> Error {
+    Error::AlreadyExists { what: format!("the restore point {name:?}") }
 }
 
 impl Ticket {

@@ -148,7 +148,10 @@ fn a_crash_during_creation_leaves_nothing_that_opens_wrong() {
         world.disk.crash(&mut || random.next(), Keep::Random);
         match world.open(&small()) {
             Ok(db) => assert_eq!(db.last_sequence().0, 0),
-            Err(error) => assert!(!is_created, "call {at}: {error}"),
+            Err(error) => {
+                assert!(!is_created, "call {at}: {error}");
+                world.create(&small()).put(b"k", b"v").unwrap_or_else(|error| panic!("call {at}: {error}"));
+            }
         }
     }
 }
@@ -226,4 +229,22 @@ fn damage_to_the_last_synced_commit_is_noticed_after_a_power_cut() {
     world.power_cut(db, Keep::Everything);
     world.disk.corrupt(&path, frames[4] + 70, 1).expect("inside the file");
     assert!(matches!(world.open(&config), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn without_a_log_a_restore_point_keeps_what_is_before_it() {
+    let world = World::new(2);
+    let config = LightningDbConfig { wal_enabled: false, ..small() };
+    let db = world.create(&config);
+    db.put(b"before", b"1").expect("put");
+    let point = db.create_restore_point("here").expect("a restore point");
+    assert!(matches!(db.create_restore_point("here"), Err(Error::AlreadyExists { .. })));
+    db.put(b"after", b"2").expect("put");
+    world.kill(db);
+    let db = world.open(&config).expect("open");
+    assert_eq!(db.last_sequence(), point);
+    assert!(db.get(b"before").expect("get").is_some());
+    assert!(
+        db.engine.catalog.read(|manifest| manifest.restore_points.iter().any(|known| known.name == "here"))
+    );
 }
