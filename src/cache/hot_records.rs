@@ -4,8 +4,12 @@
 //! other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
 //!
 //! ```text
-//! stamp u64: changes (high 32 bits) | commits under way (low 32 bits)
+//! stamp u64: changes (high 36 bits) | commits under way (low 28 bits)
 //! ```
+//!
+//! A commit is two changes, so a stamp comes back after 2^35 commits that write its keys: more than nine hours at a
+//! million a second. No reader sleeps that long between its ticket and its fill. A write counts once for each time that
+//! it names a key, and a group of commits holds far fewer than 2^28.
 //!
 //! - A commit calls [`HotRecords::pending`] for each of its keys before it is published, and [`HotRecords::settled`] for
 //!   each after.
@@ -41,10 +45,11 @@ const LONGEST_SHARE: usize = 64;
 /// How many slots a fill may look at for room.
 const SWEEP_PER_FILL: usize = 64;
 /// One commit more under way, and a change.
-const BEGUN: u64 = (1 << 32) + 1;
+const BEGUN: u64 = CHANGE + 1;
 /// One commit less under way, and a change.
-const ENDED: u64 = (1 << 32) - 1;
-const UNDER_WAY: u64 = 0xffff_ffff;
+const ENDED: u64 = CHANGE - 1;
+const CHANGE: u64 = 1 << 28;
+const UNDER_WAY: u64 = CHANGE - 1;
 
 /// The table.
 pub(crate) struct HotRecords {
@@ -341,5 +346,22 @@ impl Drop for Record {
 impl fmt::Debug for HotRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HotRecords").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_that_comes_billions_of_commits_late_does_not_count() {
+        let table = HotRecords::new(1 << 20, 11).expect("the table has room");
+        for commits in [1u64 << 30, 1 << 31, 1 << 32] {
+            let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
+            let stamp = &table.stamps[ticket.place.stamp];
+            stamp.fetch_add((BEGUN + ENDED) * commits, Ordering::AcqRel);
+            table.fill(&ticket, b"k", SequenceNumber(1), Some(b"old"));
+            assert!(table.get(b"k").is_none(), "after {commits} commits");
+        }
     }
 }
