@@ -1,6 +1,8 @@
 //! Reading and writing the fields of structures on disk: little-endian integers, LEB128 varints, and byte strings with
 //! their length before them. A reader never allocates or reads beyond what it was given.
 
+use zeroize::Zeroize;
+
 /// Why bytes could not be read as a structure. The caller knows the file, and turns it into
 /// [`StorageError::Corrupt`](crate::StorageError::Corrupt).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,8 +39,7 @@ impl ByteWriter {
 
     /// One byte.
     pub fn u8(&mut self, value: u8) -> &mut Self {
-        self.out.push(value);
-        self
+        self.raw(&[value])
     }
 
     /// Four bytes, little-endian.
@@ -59,7 +60,7 @@ impl ByteWriter {
     /// A varint of one to ten bytes.
     pub fn varint(&mut self, mut value: u64) -> &mut Self {
         while value >= 0x80 {
-            self.out.push((value as u8 & 0x7f) | 0x80);
+            self.u8((value as u8 & 0x7f) | 0x80);
             value >>= 7;
         }
         self.u8(value as u8)
@@ -67,8 +68,19 @@ impl ByteWriter {
 
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        if self.out.capacity() - self.out.len() < bytes.len() {
+            self.grow(bytes.len());
+        }
         self.out.extend_from_slice(bytes);
         self
+    }
+
+    /// Moves to a larger buffer, and leaves nothing in the old one: what is encoded may be secret.
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let mut larger = Vec::with_capacity((self.out.len() + more).max(2 * self.out.capacity()).max(64));
+        larger.extend_from_slice(&self.out);
+        std::mem::replace(&mut self.out, larger).zeroize();
     }
 
     /// A varint length, then the bytes.

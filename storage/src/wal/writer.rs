@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zeroize::{Zeroize, Zeroizing};
+
 use super::extents::Extents;
 use super::frame::{
     FIRST_OF_LARGE, FRAME_HEADER_LEN, FrameCipher, FrameHead, FrameKind, LAST_OF_LARGE, MAX_PAYLOAD_LEN,
@@ -64,8 +66,9 @@ pub struct WalWriter {
     end: WalPosition,
     /// The newest `durable_through` that a frame says.
     carried: FrameNumber,
-    /// The frame that is being made: room for its header, then plaintext until it is sealed.
-    frame: Vec<u8>,
+    /// The frame that is being made: room for its header, then plaintext until it is sealed. It never moves, so it
+    /// leaves no plaintext behind.
+    pub(super) frame: Zeroizing<Vec<u8>>,
 }
 
 /// The segment that is being written.
@@ -114,7 +117,7 @@ impl WalWriter {
             segment: Segment { info, cipher, extents, note: CloseNote::default() },
             end,
             carried: FrameNumber(0),
-            frame: Vec::new(),
+            frame: Zeroizing::new(Vec::with_capacity(FRAME_HEADER_LEN + payload_max(segment_size))),
         };
         writer.write_open(&start)?;
         Ok(writer)
@@ -131,6 +134,10 @@ impl WalWriter {
     /// or beyond the limits: these change nothing. Others poison.
     pub fn append(&mut self, entries: &mut [LogEntry<'_, '_>]) -> Result<Appended> {
         self.check()?;
+        self.append_fitting(entries).inspect_err(|_| self.frame.zeroize())
+    }
+
+    fn append_fitting(&mut self, entries: &mut [LogEntry<'_, '_>]) -> Result<Appended> {
         let (count, sequence) = self.fitting(entries)?;
         match entries {
             [LogEntry::Commit { sequence, time_micros, ops }, ..] if count == 0 => {
@@ -354,8 +361,9 @@ impl WalWriter {
         let space = frame_space(self.frame.len() - FRAME_HEADER_LEN);
         if self.end.offset + space + CLOSE_SPACE > self.segment_size {
             let frame = std::mem::take(&mut self.frame);
-            self.next_segment()?;
+            let moved_on = self.next_segment();
             self.frame = frame;
+            moved_on?;
         }
         self.segment.extents.grow_to(self.end.offset + space + CLOSE_SPACE)?;
         self.publish(kind, flags).map_err(|error| self.shared.poison(error))?;

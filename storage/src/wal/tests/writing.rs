@@ -232,6 +232,28 @@ fn a_group_larger_than_a_frame_is_taken_in_turns() {
 }
 
 #[test]
+fn the_buffer_of_a_frame_never_moves_and_keeps_no_plaintext_after_a_failure() {
+    let home = Home::new(WalOptions { segment_size: 1 << 20, ..SMALL });
+    let mut writer = home.writer(WalStart::default()).unwrap();
+    let place = writer.frame.as_ptr();
+    for (n, len) in [(1, 10u64), (2, 15_000), (3, 3_000_000), (4, 700_000)] {
+        let mut ops = CommitOps::new();
+        ops.put_from(b"large", len, std::io::repeat(7).take(len));
+        commit(&mut writer, n, &mut ops).unwrap();
+    }
+    let mut short = CommitOps::new();
+    short.put(b"key", &[7; 1000]);
+    short.put_from(b"short", 500_000, std::io::repeat(7).take(400_000));
+    commit(&mut writer, 5, &mut short).unwrap_err();
+    assert!(writer.frame.is_empty(), "wiped: otherwise there is a header in it at least");
+    let capacity = writer.frame.capacity();
+    writer.frame.resize(capacity, 1);
+    assert_eq!(writer.frame.as_ptr(), place);
+    put(&mut writer, 5).unwrap();
+    assert_eq!(home.read().unwrap().0.len(), 5);
+}
+
+#[test]
 fn syncs_are_as_many_as_asked_for_and_skip_what_is_synced() {
     let home = Home::new(WalOptions { segment_size: 4 << 20, ..SMALL });
     let mut writer = home.writer(WalStart::default()).unwrap();
