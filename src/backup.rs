@@ -140,7 +140,7 @@ fn back_up_into(
         as_of_micros: view.as_of_micros,
     };
     let done = run_backup(&input, store, progress)?;
-    db.engine.note_backup(done.cursor)?;
+    db.engine.note_backup(view, done.cursor)?;
     let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
     Ok(BackupReport {
         backup: done.backup,

@@ -132,7 +132,16 @@ pub(crate) fn archive(
             if incarnation == manifest.incarnation { input.durable } else { Some(FrameNumber(u64::MAX)) };
         let Some(through) = through else { continue };
         let end = catalog.chain(incarnation).end().map(|piece| piece.end);
-        let mut export = Export { input, catalog, incarnation, through, at: end, archived: &mut archived };
+        let mut export = Export {
+            input,
+            catalog,
+            incarnation,
+            through,
+            needed_after: needed_after(manifest, catalog, incarnation),
+            at: end,
+            idle: Vec::new(),
+            archived: &mut archived,
+        };
         for info in manifest.wal.iter().filter(|info| info.incarnation == incarnation) {
             export.segment(info, store)?;
         }
@@ -140,12 +149,29 @@ pub(crate) fn archive(
     Ok(archived)
 }
 
+/// The last commit of a history whose log nothing can be done with: the oldest backup that leads into the history, or
+/// the one that is being made, has it in its trees.
+fn needed_after(manifest: &Manifest, catalog: &Catalog, incarnation: Incarnation) -> SequenceNumber {
+    let known = catalog.ancestry(incarnation);
+    let ancestry = known.unwrap_or_else(|| {
+        let own = manifest.ancestry.iter().position(|fork| fork.incarnation == incarnation);
+        &manifest.ancestry[..own.unwrap_or(manifest.ancestry.len())]
+    });
+    let leads_there = catalog.backups().filter(|(_, _, backup)| backup.is_past_of(incarnation, ancestry));
+    leads_there.map(|(_, _, backup)| backup.flushed_sequence).min().unwrap_or(manifest.flushed_sequence)
+}
+
 struct Export<'a> {
     input: &'a LogInput<'a>,
     catalog: &'a Catalog,
     incarnation: Incarnation,
     through: FrameNumber,
+    /// Commits up to here need no log.
+    needed_after: SequenceNumber,
     at: Option<WalPosition>,
+    /// Pieces with nothing to replay at the end of a segment that goes on. They are archived with what comes behind
+    /// them, so that a backup of a database in which nothing has changed adds nothing.
+    idle: Vec<(ArchivePiece, LogPiece, Vec<u8>)>,
     archived: &'a mut Archived,
 }
 
@@ -155,13 +181,11 @@ impl Export<'_> {
         info: &WalSegmentInfo,
         store: &mut dyn FnMut(&LogPiece, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let flushed = self.input.manifest.flushed_sequence;
         let is_behind = match &self.at {
             Some(at) => {
                 info.id < at.segment || info.accepted_through.is_some_and(|end| end.frame <= at.frame)
             }
-            // The first backup has all that was flushed in its trees.
-            None => info.is_obsolete(flushed),
+            None => info.is_obsolete(self.needed_after),
         };
         if is_behind {
             return Ok(());
@@ -170,8 +194,20 @@ impl Export<'_> {
             let Some(piece) = self.next_piece(info)? else { break };
             let object = piece.encode();
             let entry = LogPiece::of(&piece, &object);
-            store(&entry, &object)?;
             self.at = Some(piece.end);
+            let is_idle = piece.sequences.is_none() && piece.restore_points.is_empty();
+            self.idle.push((piece, entry, object));
+            if !is_idle || info.accepted_through.is_some() {
+                self.add(store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Archives what was exported and is not archived yet.
+    fn add(&mut self, store: &mut dyn FnMut(&LogPiece, &[u8]) -> Result<()>) -> Result<()> {
+        for (piece, entry, object) in self.idle.drain(..) {
+            store(&entry, &object)?;
             let points = piece.restore_points.iter().map(|point| RestorePoint {
                 name: point.name.clone(),
                 sequence: point.sequence,

@@ -11,7 +11,7 @@ use super::Engine;
 use super::version::Version;
 use crate::error::Result;
 
-/// Counts those for whom log segments must stay.
+/// Counts the backups that are being made, for which log segments and flushed runs must stay.
 #[derive(Default)]
 pub(super) struct LogHolds(Arc<AtomicUsize>);
 
@@ -27,7 +27,7 @@ impl LogHolds {
     }
 }
 
-/// While it lives, no log segment is deleted.
+/// While it lives, no log segment is deleted, and every flushed run is kept.
 struct LogHold(Arc<AtomicUsize>);
 
 impl Drop for LogHold {
@@ -44,8 +44,8 @@ pub(crate) struct BackupView {
     pub(crate) durable: Option<FrameNumber>,
     /// Every commit made up to this time is in the files, microseconds since 1970.
     pub(crate) as_of_micros: i64,
-    _segments: Arc<Version>,
-    _log: LogHold,
+    segments: Arc<Version>,
+    hold: LogHold,
 }
 
 impl Engine {
@@ -54,23 +54,33 @@ impl Engine {
     /// # Errors
     /// Those of writing files.
     pub(crate) fn backup_view(&self) -> Result<BackupView> {
-        let log = self.log_holds.take();
+        let hold = self.log_holds.take();
+        // What is in the trees need not be replayed when it is restored, and a first backup needs no log of it.
+        self.flush_all()?;
+        if self.catalog.read(|manifest| manifest.repositories.is_empty()) {
+            self.rotate_log()?;
+        }
         // First the frame, then the manifest: the segment of every durable frame is in it.
         let (durable, as_of_micros) = self.settle()?;
         let (mut manifest, segments) =
             self.catalog.read(|manifest| (manifest.clone(), self.versions.current()));
         self.note_log(&mut manifest);
-        Ok(BackupView { manifest, durable, as_of_micros, _segments: segments, _log: log })
+        Ok(BackupView { manifest, durable, as_of_micros, segments, hold })
     }
 
-    /// Remembers what a repository has from now on.
+    /// Remembers what a repository has from now on, and lets go of what was held for the backup.
     ///
     /// # Errors
     /// Those of writing files. The repository has its backup all the same, and the next one finds that out.
-    pub(crate) fn note_backup(&self, cursor: RepositoryCursor) -> Result<()> {
-        self.change_manifest(|manifest| {
+    pub(crate) fn note_backup(&self, view: BackupView, cursor: RepositoryCursor) -> Result<()> {
+        let BackupView { segments, hold, .. } = view;
+        let noted = self.change_manifest(|manifest| {
             manifest.repositories.retain(|known| known.repository != cursor.repository);
             manifest.repositories.push(cursor);
-        })
+            // In the same step: what the cursor says is no longer needed goes, and nothing that it needs.
+            drop(hold);
+        });
+        drop(segments);
+        noted
     }
 }

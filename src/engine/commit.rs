@@ -236,6 +236,13 @@ impl Engine {
         log.write_marker().map(drop).map_err(|error| self.write_failed(error))
     }
 
+    /// Goes on in the next segment of the log.
+    pub(super) fn rotate_log(&self) -> Result<()> {
+        let mut writer = self.commits.writer.lock();
+        let Some(log) = &mut writer.log else { return Ok(()) };
+        log.rotate().map(drop).map_err(|error| self.write_failed(error))
+    }
+
     /// Makes the active memtable wait for its flush, if anything is in it.
     pub(super) fn freeze_active(&self) {
         let _writer = self.commits.writer.lock();
