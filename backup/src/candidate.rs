@@ -1,8 +1,9 @@
 //! Which version of the database a backup holds.
 //!
 //! Merges rewrite what the repository has already. So a backup need not hold the live trees: the trees of the backup
-//! before, with the runs flushed since on top, have the same content, and cost only those runs. When the runs become
-//! many or large, or the live trees are cheaper, the backup holds the live trees.
+//! before, with the runs flushed since on top, have the same content, and cost only those runs. What the backup before
+//! had to be is no reason to copy everything again: only when the live trees are cheaper, or when the continued ones
+//! would be bad to restore, the backup holds the live trees.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,10 +18,10 @@ use lightning_db_storage::{SegmentId, SequenceNumber, StorageError};
 use crate::Result;
 use crate::manifest::SegmentObject;
 
-/// More runs than this make a restored database slow to read.
-const MAX_RUNS: usize = 16;
-/// The runs hold at most this share of the base's bytes, one in so many.
-const MAX_RUN_SHARE: u64 = 2;
+/// More runs than this make a restored database slow to read until they are merged.
+const MAX_RUNS: usize = 64;
+/// A restored database takes at most so many percent of the bytes that the live trees take.
+const MAX_PERCENT_OF_LIVE: u64 = 150;
 
 /// How a backup's version came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(crate) fn choose(
     let here: HashSet<SegmentObject> = live.segments.iter().map(SegmentObject::of).collect();
     let can_ship =
         continued.segments.iter().all(|info| !lacks(info) || here.contains(&SegmentObject::of(info)));
-    if !can_ship || has_too_many_runs(&continued) || cost(&whole) < cost(&continued) {
+    if !can_ship || is_bad_to_restore(&continued, &whole) || cost(&whole) < cost(&continued) {
         return Ok((VersionKind::Live, whole));
     }
     count_live_values(ctx, live, &mut continued)?;
@@ -132,11 +133,17 @@ fn runs_after(live: &Manifest, flushed: SequenceNumber) -> Option<Vec<&RunInfo>>
     (at == live.flushed_sequence).then_some(runs)
 }
 
-fn has_too_many_runs(version: &Manifest) -> bool {
-    version.keyspaces.iter().any(|keyspace| {
-        let bytes: u64 = keyspace.runs.iter().map(|run| run.tree.stored_bytes).sum();
-        keyspace.runs.len() > MAX_RUNS || bytes > keyspace.base.stored_bytes / MAX_RUN_SHARE
-    })
+fn is_bad_to_restore(version: &Manifest, live: &Manifest) -> bool {
+    let limit = tree_bytes(live).saturating_mul(MAX_PERCENT_OF_LIVE) / 100;
+    version.keyspaces.iter().any(|keyspace| keyspace.runs.len() > MAX_RUNS) || tree_bytes(version) > limit
+}
+
+fn tree_bytes(version: &Manifest) -> u64 {
+    let trees = |keyspace: &Keyspace| {
+        let runs = keyspace.runs.iter().map(|run| run.tree.stored_bytes);
+        runs.fold(keyspace.base.stored_bytes, u64::saturating_add)
+    };
+    version.keyspaces.iter().map(trees).fold(0, u64::saturating_add)
 }
 
 /// The value segments of the added runs: what the live manifest counts in them is what the live trees refer to, not what

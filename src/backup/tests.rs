@@ -9,6 +9,8 @@ use lightning_db_crypto::{KeySource, SeededEntropy};
 use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, OpenHow};
 
+mod cost;
+
 use super::*;
 use crate::config::LightningDbConfig;
 use crate::restore::{RecoveryTarget, RestoreOptions, RestoreReport};

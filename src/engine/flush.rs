@@ -94,7 +94,10 @@ impl Engine {
         let segments = segments.into_iter().chain(values).collect();
         let change = Change { segments, runs: vec![run], layers: Layers::Flushed(Arc::clone(layer)) };
         let is_logged = layer.is_logged;
-        self.install(change, |manifest| add_run(manifest, info, is_logged))?;
+        self.install(change, |manifest| {
+            let is_retained = !manifest.repositories.is_empty() || self.log_holds.are_held();
+            add_run(manifest, info, is_logged, is_retained);
+        })?;
         self.metrics.flushes.add(1);
         self.pinned.add(layer);
         Ok(())
@@ -144,7 +147,7 @@ impl Engine {
 }
 
 /// What a flush does to the manifest.
-pub(super) fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool) {
+fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool, is_retained: bool) {
     if !is_logged {
         let (incarnation, after) = (manifest.incarnation, manifest.flushed_sequence);
         let gap = Gap { incarnation, after, through: run.last_sequence, reason: GapReason::LogDisabled };
@@ -152,7 +155,7 @@ pub(super) fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool) {
     }
     manifest.flushed_sequence = run.last_sequence;
     manifest.flushed_time_micros = run.last_time_micros;
-    if !manifest.repositories.is_empty() {
+    if is_retained {
         manifest.retained_runs.push(run.clone());
     }
     manifest.keyspaces[0].runs.push(run);

@@ -70,8 +70,8 @@ impl Engine {
                 manifest.segments.sort_by_key(|info| info.id);
                 self.note_log(manifest);
                 edit(manifest);
-                retained::trim(manifest, 4 * self.config.write_buffer_size as u64);
                 if !self.log_holds.are_held() {
+                    retained::trim(manifest, 4 * self.config.write_buffer_size as u64);
                     retired = retire(manifest, self.config.max_retained_log, self.config.wal_segment_size);
                 }
             },

@@ -2,15 +2,16 @@
 //!
 //! What a repository holds grows by the runs flushed since its latest backup: shipping those costs what has changed,
 //! while the merged base may share little with what it has. So each flushed run is kept until every repository has it,
-//! or until together they take too much beside the base; then the next backup starts from the live trees.
+//! or until together they take too much beside the live trees; then the next backup starts from those. While a backup
+//! is made, every run is kept that is flushed: the repository may be new, and lack it.
 
 use std::collections::HashMap;
 
 use lightning_db_storage::manifest::{Lineage, Manifest};
 use lightning_db_storage::{SegmentId, SequenceNumber};
 
-/// Retained runs may take one byte in so many of the base's.
-const BASE_SHARE: u64 = 4;
+/// Retained runs may take one byte in so many of the live trees'.
+const LIVE_SHARE: u64 = 4;
 
 /// Lets go of the runs that no repository waits for, and of all when they exceed their share, which is never less than
 /// `least_limit` bytes.
@@ -24,7 +25,9 @@ pub(super) fn trim(manifest: &mut Manifest, least_limit: u64) {
     });
     let slowest: Option<SequenceNumber> = waiting.min();
     manifest.retained_runs.retain(|run| slowest.is_some_and(|slowest| run.last_sequence > slowest));
-    let limit = (manifest.keyspaces[0].base.stored_bytes / BASE_SHARE).max(least_limit);
+    let keyspace = &manifest.keyspaces[0];
+    let runs: u64 = keyspace.runs.iter().map(|run| run.tree.stored_bytes).sum();
+    let limit = ((keyspace.base.stored_bytes + runs) / LIVE_SHARE).max(least_limit);
     let bytes = extra_bytes(manifest);
     if bytes > limit {
         tracing::info!(
