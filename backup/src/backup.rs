@@ -127,6 +127,8 @@ pub fn run_backup(
     let log = LogInput { ctx: input.ctx, manifest: input.manifest, durable: input.durable, cursor };
     check_history(&log, &catalog)?;
     remove_orphans(&repository, &catalog)?;
+    // What seals the record is no newer than what is uploaded, whatever is done to the keys meanwhile.
+    let sealing = input.ctx.keyring.read().duplicate();
     let keyring = put_keyring(input.ctx, &repository)?;
     let run = Run { input, repository: &repository, catalog: &catalog, progress };
     let previous = run.previous_version()?;
@@ -140,7 +142,7 @@ pub fn run_backup(
     phases.end("log");
     merge_restore_points(&mut version, previous.as_ref(), &archived);
     let record = run.record(&version, &archived, keyring, segment_bytes);
-    let (record, bytes) = record.seal_backup(&version, &input.ctx.keyring.read(), &*input.ctx.entropy)?;
+    let (record, bytes) = record.seal_backup(&version, &sealing, &*input.ctx.entropy)?;
     repository.append(record.number, &bytes)?;
     run.look_again(&record)?;
     phases.end("manifest");

@@ -16,6 +16,8 @@ use crate::config::LightningDbConfig;
 use crate::restore::{RecoveryTarget, RestoreOptions, RestoreReport};
 use crate::verify::{RepositoryReport, VerifyLevel, VerifyOptions};
 
+mod failures;
+
 pub(crate) type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A database at `/db` in memory, and everything that it ever held.

@@ -1,0 +1,85 @@
+//! What goes on beside a backup, and records that do not open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lightning_db_backup::{PreviousRecord, RecordBody};
+use lightning_db_storage::Incarnation;
+use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault};
+
+use super::*;
+
+/// Starts an epoch in the middle of a backup.
+struct Rotating<'a> {
+    db: &'a Database,
+    done: AtomicBool,
+}
+
+impl Progress for Rotating<'_> {
+    fn advance(&self, _: &'static str, _: u64, _: u64) {
+        if !self.done.swap(true, Ordering::Relaxed) {
+            self.db.rotate_data_key().expect("an epoch");
+        }
+    }
+}
+
+#[test]
+fn a_rotation_during_a_backup_leaves_it_restorable() {
+    let mut world = World::new(31);
+    world.commits(30);
+    let rotating = Rotating { db: &world.db, done: AtomicBool::new(false) };
+    world.db.backup_with("/repo", &rotating).expect("a backup");
+    assert!(rotating.done.load(Ordering::Relaxed), "in the middle of it");
+    let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("a restore");
+    assert_eq!(&model, &world.states.last().expect("a state").1);
+}
+
+#[test]
+fn a_record_that_does_not_open_is_in_the_way_of_names_only() {
+    let mut world = World::new(32);
+    world.commits(20);
+    world.db.create_restore_point("here").expect("a restore point");
+    world.backup();
+    // A record of some other history, sealed with a key that no keyring of the repository has.
+    let store = store_at(&world.environment.vfs, Path::new("/repo")).expect("a store");
+    let repository = Repository::open(Arc::clone(&store)).expect("a repository");
+    let catalog = repository.catalog().expect("a catalog");
+    let entry = catalog.entries().last().expect("a backup");
+    let mut keyring = world.db.engine.ctx.keyring.read().duplicate();
+    let mut version = entry.record.open("/repo", &keyring).expect("it opens").expect("a version");
+    keyring.start_epoch(&*world.environment.entropy, 0).expect("an epoch");
+    let mut record = entry.record.clone();
+    record.number += 1;
+    record.previous = Some(PreviousRecord { number: entry.record.number, hash: entry.hash });
+    let RecordBody::Backup(backup) = &mut record.body else { panic!("a backup") };
+    backup.incarnation = Incarnation([7; 16]);
+    backup.log.clear();
+    version.incarnation = backup.incarnation;
+    let name = format!("manifests/{:016}", record.number);
+    let sealed = record.seal_backup(&version, &keyring, &*world.environment.entropy);
+    let bytes = sealed.expect("a record").1;
+    store.put_if_absent(&name, &mut |sink| sink.write(&bytes)).expect("put");
+
+    let (_, model) = world.restore(RecoveryTarget::Backup(1), false).expect("another history");
+    assert_eq!(&model, &world.states.last().expect("a state").1);
+    let by_name = world.restore(RecoveryTarget::Name("here".into()), false);
+    assert!(by_name.is_err(), "the name may be there too");
+}
+
+#[test]
+fn a_backup_whose_hint_cannot_be_written_counts() {
+    let mut world = World::new(33);
+    world.commits(10);
+    world.backup();
+    world.db.close().expect("close");
+    let plan = FaultPlan::new();
+    let vfs = Arc::new(FaultyVfs::over_memory(world.memory.clone(), plan.clone()));
+    let environment = Environment { vfs, ..world.environment.clone() };
+    world.db = Database::open_in(environment, "/db", config()).expect("open");
+    world.commits(10);
+    let full = Effect::Fail(std::io::ErrorKind::StorageFull);
+    plan.add(Fault::new(Calls::Only(CallKind::Rename), full).on("/repo/head").lasting());
+    let report = world.db.backup("/repo").expect("a backup");
+    assert_eq!(report.backup, 2);
+    let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("a restore");
+    assert_eq!(&model, &world.states.last().expect("a state").1);
+}
