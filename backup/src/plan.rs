@@ -130,7 +130,10 @@ pub fn plan(
     let version = version.ok_or(BackupError::BackupNotFound { place, number })?;
     let found = intervals(&catalog, incarnation);
     let complete = found.iter().map(|interval| interval.last_micros).max();
-    let restore_points = planner.restore_points()?;
+    let (restore_points, unreadable) = planner.restore_points();
+    if let Some(error) = unreadable {
+        tracing::warn!(%error, "restore points of another backup are left out, because it cannot be opened");
+    }
     Ok(RestorePlan {
         backup: number,
         version,
@@ -258,8 +261,10 @@ impl<'a> Planner<'a> {
 
     fn name(&self, name: &str) -> Result<(Incarnation, Goal)> {
         let histories = self.histories();
-        let mut found: Vec<(Incarnation, SequenceNumber)> = self
-            .restore_points()?
+        let (points, unreadable) = self.restore_points();
+        // The name may be meant there.
+        unreadable.map_or(Ok(()), Err)?;
+        let mut found: Vec<(Incarnation, SequenceNumber)> = points
             .into_iter()
             .filter(|point| point.name == name && histories.contains(&point.incarnation))
             .map(|point| (point.incarnation, point.sequence))
@@ -379,18 +384,23 @@ impl<'a> Planner<'a> {
         within.filter_map(|piece| piece.times).any(|(_, latest)| latest > micros)
     }
 
-    fn restore_points(&self) -> Result<Vec<RestorePoint>> {
+    /// The restore points of all histories, as the newest backup of each tells them, and why a backup that should tell
+    /// does not open.
+    fn restore_points(&self) -> (Vec<RestorePoint>, Option<BackupError>) {
         let mut points = Vec::new();
+        let mut unreadable = None;
         for incarnation in self.catalog.incarnations() {
             let own = self.catalog.backups().rev().find(|(_, _, backup)| backup.incarnation == incarnation);
             let Some((_, entry, _)) = own else { continue };
-            let opened = entry.record.open(&self.repository.place(), self.keyring)?;
-            points.extend(opened.into_iter().flat_map(|version| version.restore_points));
+            match entry.record.open(&self.repository.place(), self.keyring) {
+                Ok(opened) => points.extend(opened.into_iter().flat_map(|version| version.restore_points)),
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
         }
         points
             .sort_by(|a, b| (a.sequence, a.incarnation, &a.name).cmp(&(b.sequence, b.incarnation, &b.name)));
         points.dedup();
-        Ok(points)
+        (points, unreadable)
     }
 
     fn described(&self) -> String {
