@@ -109,16 +109,21 @@ impl Repository {
         Ok(Entry { record, hash })
     }
 
-    /// Writes the next record, and then the hint. When this returns, the record counts.
+    /// Writes the next record, and then the hint. When this returns, the record counts. A hint that cannot be written is no
+    /// error: the record counts without it, and the next one writes it again.
     ///
     /// # Errors
-    /// `Busy` when somebody else has written a record of this number; what writing gives.
+    /// `Busy` when somebody else has written a record of this number; what writing the record gives.
     pub(crate) fn append(&self, number: u64, bytes: &[u8]) -> Result<()> {
         let name = layout::manifest(number);
         if self.store.put_if_absent(&name, &mut |sink| sink.write(bytes))? == Put::Exists {
             return Err(BackupError::Busy { place: self.place() });
         }
-        self.write_head(PreviousRecord { number, hash: *blake3::hash(bytes).as_bytes() })
+        let hint = self.write_head(PreviousRecord { number, hash: *blake3::hash(bytes).as_bytes() });
+        if let Err(error) = hint {
+            tracing::warn!(%error, "a repository's head still names the record before; the next one will be named");
+        }
+        Ok(())
     }
 
     /// Writes the hint.
