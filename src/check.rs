@@ -230,7 +230,7 @@ mod tests {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for n in (0..30_000_u32).take_while(|_| !done.load(Ordering::Relaxed)) {
+                for n in (0..30_000_u32).take_while(|n| *n < 12_000 || !done.load(Ordering::Relaxed)) {
                     let len = if n % 3000 == 7 { 100_000 } else { 100 };
                     db.put(&(n.wrapping_mul(2_654_435_761) % 5000).to_be_bytes(), &vec![1; len])
                         .expect("put");

@@ -46,7 +46,8 @@ fn reopen(world: &mut World) {
 fn a_backup_costs_what_changed_whatever_state_the_one_before_was_in() {
     for (merge_first, reopen_after) in [(false, false), (false, true), (true, true)] {
         // Loaded without merges: they begin when it is opened again, and are under way during the first backup.
-        let mut world = World::with(41, LightningDbConfig { background_compaction: false, ..small_buffers() });
+        let mut world =
+            World::with(41, LightningDbConfig { background_compaction: false, ..small_buffers() });
         load(&world);
         reopen(&mut world);
         if merge_first {
@@ -62,7 +63,10 @@ fn a_backup_costs_what_changed_whatever_state_the_one_before_was_in() {
             world.db.compact().expect("merges rewrite what the repository has");
             let next = world.backup();
             let percent = next.segment_bytes as f64 / first.segment_bytes as f64 * 100.0;
-            assert!(next.is_continued && percent < 3.0, "round {round}: {percent:.1}% of {first:?}: {next:?}");
+            assert!(
+                next.is_continued && percent < 3.0,
+                "round {round}: {percent:.1}% of {first:?}: {next:?}"
+            );
         }
         let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("restored");
         assert_eq!(model, contents(&world.db).expect("contents"));
