@@ -29,7 +29,7 @@ pub use database::checkpoints::CheckpointInfo;
 pub use engine::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
-pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, SlotId, SlotInfo};
+pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
 pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::Vfs};
 pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,

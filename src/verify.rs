@@ -7,7 +7,7 @@ use lightning_db_backup::{
     BackupError, Catalog, Level, NoProgress, Repository, VerifyReport, open_keyring, open_segments, verify,
     whole_log,
 };
-use lightning_db_crypto::{KeySource, Keyring};
+use lightning_db_crypto::{KeySource, Keyring, PublicKey};
 use lightning_db_recovery::check::{self, CheckReport, Depth, Place};
 use lightning_db_recovery::{History, Known, Moment};
 use lightning_db_storage::Incarnation;
@@ -43,6 +43,9 @@ pub struct VerifyOptions {
     pub level: Option<VerifyLevel>,
     /// A key that opens the backups; none for those of a database that is not encrypted.
     pub encryption_key: KeySource,
+    /// The key that must have signed every record, see [`Database::public_key`]. Unless told, it is the one that signed the
+    /// oldest: a repository that was made up from start to end passes then.
+    pub public_key: Option<PublicKey>,
     /// The directory in which scratch copies are made at level 4; unless told, the system's directory for temporary
     /// files. A restored database needs as much room as the original.
     pub scratch: Option<PathBuf>,
@@ -53,6 +56,8 @@ pub struct VerifyOptions {
 pub struct RepositoryReport {
     /// How deep it went.
     pub level: VerifyLevel,
+    /// Who must have signed the records: the key that was asked for, or the one that signed the oldest.
+    pub signer: Option<PublicKey>,
     /// The backups that there are.
     pub backups: Vec<BackupSummary>,
     /// Objects looked at.
@@ -139,7 +144,7 @@ impl Database {
         let place = repository.as_ref();
         let repository = Repository::open(store_at(&environment.vfs, place)?)?;
         let depth = if level == VerifyLevel::Presence { Level::Presence } else { Level::Hashes };
-        let mut report = report_of(level, verify(&repository, depth, None, progress)?);
+        let mut report = report_of(level, verify(&repository, depth, options.public_key, progress)?);
         if level >= VerifyLevel::Contents {
             Contents::open(environment, &repository, &options.encryption_key)?
                 .verify(&mut report, progress)?;
@@ -161,6 +166,7 @@ fn report_of(level: VerifyLevel, found: VerifyReport) -> RepositoryReport {
     };
     RepositoryReport {
         level,
+        signer: found.signer,
         backups: found.backups,
         objects: found.objects,
         bytes: found.bytes,

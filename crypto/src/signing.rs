@@ -2,6 +2,7 @@
 //! public key can tell that nobody else did.
 
 use std::fmt;
+use std::str::FromStr;
 
 use ring::signature::{self, Ed25519KeyPair, KeyPair};
 
@@ -63,6 +64,20 @@ impl PublicKey {
     }
 }
 
+impl FromStr for PublicKey {
+    type Err = CryptoError;
+
+    /// Reads what `Display` writes: 64 hex digits.
+    fn from_str(text: &str) -> Result<Self, CryptoError> {
+        let mut bytes = [0; 32];
+        let malformed = |_| {
+            let reason = "it is not 64 hex digits".to_owned();
+            CryptoError::Malformed { what: "the public key", reason }
+        };
+        hex::decode_to_slice(text, &mut bytes).map_err(malformed).map(|()| Self(bytes))
+    }
+}
+
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -78,6 +93,15 @@ impl fmt::Debug for PublicKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_key_is_read_as_it_is_written() {
+        let key = PublicKey([0xa7; 32]);
+        assert_eq!(key.to_string().parse::<PublicKey>().expect("64 digits"), key);
+        for wrong in ["", "a7", &"zz".repeat(32), &"a7".repeat(33)] {
+            assert!(matches!(wrong.parse::<PublicKey>(), Err(CryptoError::Malformed { .. })), "{wrong:?}");
+        }
+    }
 
     /// RFC 8032, section 7.1, test 2.
     #[test]

@@ -439,7 +439,12 @@ fn a_clock_that_steps_back_makes_a_time_ambiguous_and_nothing_else() {
 }
 
 fn verified(world: &World, level: VerifyLevel) -> RepositoryReport {
-    let options = VerifyOptions { level: Some(level), encryption_key: key(), scratch: Some("/".into()) };
+    let options = VerifyOptions {
+        level: Some(level),
+        encryption_key: key(),
+        scratch: Some("/".into()),
+        ..Default::default()
+    };
     Database::verify_repository_with(&world.environment, "/repo", options, &NoProgress).expect("verified")
 }
 

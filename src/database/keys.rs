@@ -1,11 +1,18 @@
 //! Who can open a database, and the key that its data is sealed with.
 
-use lightning_db_crypto::{CryptoError, EpochId, KeySource, SlotId, SlotInfo};
+use lightning_db_crypto::{CryptoError, EpochId, KeySource, PublicKey, SlotId, SlotInfo};
 
 use super::Database;
 use crate::error::{Error, Result};
 
 impl Database {
+    /// The key that signs this database's backups. Keep it where nobody who can write to the repository can change it:
+    /// [`VerifyOptions::public_key`](crate::VerifyOptions::public_key) then tells a repository that somebody else made up.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.engine.ctx.keyring.read().public_key()
+    }
+
     /// The keys that open the database, by number; none if it is not encrypted.
     #[must_use]
     pub fn key_slots(&self) -> Vec<SlotInfo> {

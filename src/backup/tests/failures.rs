@@ -83,3 +83,21 @@ fn a_backup_whose_hint_cannot_be_written_counts() {
     let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("a restore");
     assert_eq!(&model, &world.states.last().expect("a state").1);
 }
+
+#[test]
+fn a_repository_that_somebody_else_signed_is_told_by_the_key_that_was_kept() {
+    let mut world = World::new(34);
+    world.commits(10);
+    world.backup();
+    let own = world.db.public_key();
+    let verify = |public_key| {
+        let options = VerifyOptions { public_key, ..Default::default() };
+        Database::verify_repository_with(&world.environment, "/repo", options, &NoProgress).expect("verified")
+    };
+    for unforged in [verify(None), verify(Some(own))] {
+        assert!(unforged.is_sound(), "{:?}", unforged.problems);
+        assert_eq!(unforged.signer, Some(own));
+    }
+    let other = verify(Some(World::new(35).db.public_key()));
+    assert!(other.problems.iter().any(|problem| problem.object.starts_with("manifests/")), "{other:?}");
+}

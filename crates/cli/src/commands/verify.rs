@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lightning_db::{Database, Environment, ReachableInterval, RepositoryReport, VerifyLevel, VerifyOptions};
+use lightning_db::{
+    Database, Environment, PublicKey, ReachableInterval, RepositoryReport, VerifyLevel, VerifyOptions,
+};
 use serde_json::{Value, json};
 
 use super::backups;
@@ -23,13 +25,18 @@ Without --level it is 3 with a key and 2 without one. Damage is exit status 3.
 
 Examples:
   lightning-cli verify ./repo
-  lightning-cli verify ./repo --level 4 --key file:./mydb.key")]
+  lightning-cli verify ./repo --level 4 --key file:./mydb.key
+  lightning-cli verify ./repo --public-key 3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")]
 pub(crate) struct Command {
     /// The repository's directory
     repo: PathBuf,
     /// How deep to look
     #[arg(long, value_name = "1-4", value_parser = clap::value_parser!(u8).range(1..=4))]
     level: Option<u8>,
+    /// The key that must have signed every backup, as an earlier verification printed it; unless told, the one that signed
+    /// the oldest
+    #[arg(long, value_name = "HEX")]
+    public_key: Option<PublicKey>,
 }
 
 impl Command {
@@ -37,7 +44,9 @@ impl Command {
         let level = self.level.map(level_of);
         let verify = |key| {
             let progress = Progress::new(session.output, "verifying", 1);
-            let options = VerifyOptions { level, encryption_key: key, ..VerifyOptions::default() };
+            let public_key = self.public_key;
+            let options =
+                VerifyOptions { level, encryption_key: key, public_key, ..VerifyOptions::default() };
             Ok(Database::verify_repository_with(&Environment::default(), &self.repo, options, &progress)?)
         };
         // Up to level 2 no key is used, so a key that cannot be had is no obstacle.
@@ -67,6 +76,7 @@ fn object(report: &RepositoryReport) -> Value {
     json!({
         "sound": report.is_sound(),
         "level": report.level as u8,
+        "signer": report.signer.filter(|_| report.is_sound()).map(|signer| signer.to_string()),
         "backups": report.backups.iter().map(backups::object).collect::<Vec<_>>(),
         "covered": {
             "objects": report.objects,
@@ -109,6 +119,9 @@ impl fmt::Display for Verified<'_> {
             Size(report.bytes),
             Size(report.hashed_bytes)
         )?;
+        if let Some(signer) = report.signer.filter(|_| report.is_sound()) {
+            writeln!(f, "  signed by {signer}")?;
+        }
         if report.level >= VerifyLevel::Contents {
             let (pages, entries) = (Count(report.pages), Count(report.entries));
             let commits = counted(report.log_commits, "commit", "commits");

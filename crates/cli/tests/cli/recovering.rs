@@ -150,6 +150,11 @@ fn a_repository_is_verified_at_each_level() {
         assert!(out.contains(covered) && out.ends_with("✓ everything can be restored\n"), "{out}");
     }
     assert_eq!(place.json(["verify", "repo"])["level"], 3);
+    let signer = place.json(["verify", "repo"])["signer"].as_str().expect("a public key").to_owned();
+    place.ok(["verify", "repo", "--public-key", &signer]);
+    let other = place.run(["verify", "repo", "--public-key", &"ab".repeat(32)]);
+    assert!(other.status == 3 && other.out.contains("signed by another key"), "{other:?}");
+    place.fails(2, "--public-key", ["verify", "repo", "--public-key", "short"]);
     let keyless = place.run_bare(["verify", "repo", "--json"]);
     let report: Value = serde_json::from_str(&keyless.out).expect("one object");
     assert_eq!((keyless.status, &report["level"], &report["sound"]), (0, &2.into(), &true.into()));
