@@ -3,6 +3,7 @@
 mod basics;
 mod checkpoints;
 mod crash;
+mod dictionaries;
 mod faults;
 mod merging;
 mod support;
