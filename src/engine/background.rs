@@ -43,6 +43,13 @@ impl Signals {
         self.flush.notify_one();
     }
 
+    /// A merge may be due.
+    pub(super) fn wake_merge(&self) {
+        let mut state = self.state.lock();
+        state.merges_due = state.merges_due.max(1);
+        self.merge.notify_one();
+    }
+
     /// A flush ended: writers may have room, and merges work.
     pub(super) fn flushed(&self) {
         self.state.lock().merges_due += 1;
@@ -102,6 +109,8 @@ fn start_all(engine: &Arc<Engine>) -> Result<()> {
         for _ in 0..engine.config.parallel_compaction_workers {
             spawn(engine, "lightning-merge", Engine::merge_loop)?;
         }
+        // There may be work from before: writers would wait for it.
+        engine.signals.wake_merge();
     }
     Ok(())
 }

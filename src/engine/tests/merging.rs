@@ -1,5 +1,8 @@
 //! Merges: what they keep, what they give back.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::support::{Model, Random, World, assert_accounts, assert_holds, small};
 use crate::config::LightningDbConfig;
 use crate::engine::LARGE_VALUE_LEN;
@@ -251,4 +254,24 @@ fn merges_move_by_and_by_what_older_keys_sealed() {
     let oldest = db.engine.catalog.read(|manifest| manifest.segments.iter().map(|info| info.epoch).min());
     assert_eq!(oldest, Some(epoch), "something is still under the old key");
     assert_holds(&db, &model);
+}
+
+#[test]
+fn merges_that_are_due_begin_when_the_database_is_opened() {
+    let world = World::new(10);
+    let quiet = LightningDbConfig { compaction_interval: Duration::from_secs(3600), ..small() };
+    let db = world.create(&quiet);
+    for index in 0..60u32 {
+        db.put(&index.to_be_bytes(), b"in a run of its own").expect("put");
+        db.checkpoint().expect("checkpoint");
+    }
+    db.close().expect("close");
+    drop(db);
+    let db = world.open(&LightningDbConfig { background_compaction: true, ..quiet }).expect("open");
+    let (done, put) = std::sync::mpsc::channel();
+    let writer = Arc::clone(&db);
+    std::thread::spawn(move || done.send(writer.put(b"k", b"v")));
+    let put = put.recv_timeout(Duration::from_secs(20)).expect("a writer does not wait for the next interval");
+    put.expect("put");
+    assert!(db.engine.catalog.read(|manifest| manifest.keyspaces[0].runs.len()) < 60);
 }
