@@ -234,6 +234,7 @@ impl Restore<'_> {
 pub(crate) fn legs(repository: &Repository, ctx: &Arc<SealContext>, planned: &[PlannedLeg]) -> Vec<Leg> {
     let leg = |leg: &PlannedLeg| Leg {
         incarnation: leg.incarnation,
+        after: leg.after,
         through: leg.through,
         source: Box::new(replay_leg(repository, Arc::clone(ctx), leg)),
     };
@@ -248,7 +249,10 @@ fn enter_history(manifest: &mut Manifest, plan: &RestorePlan, end: &Moment) {
         incarnation: end.incarnation,
         sequence: end.sequence,
         time_micros: end.time_micros,
+        next: end.sequence,
     });
+    // Everything is in the trees; the last step may have been one that changes nothing.
+    manifest.flushed_sequence = end.sequence;
     let is_past = |point: &&RestorePoint| {
         manifest
             .ancestry

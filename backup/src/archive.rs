@@ -152,11 +152,9 @@ pub(crate) fn archive(
 /// The last commit of a history whose log nothing can be done with: the oldest backup that leads into the history, or
 /// the one that is being made, has it in its trees.
 fn needed_after(manifest: &Manifest, catalog: &Catalog, incarnation: Incarnation) -> SequenceNumber {
-    let known = catalog.ancestry(incarnation);
-    let ancestry = known.unwrap_or_else(|| {
-        let own = manifest.ancestry.iter().position(|fork| fork.incarnation == incarnation);
-        &manifest.ancestry[..own.unwrap_or(manifest.ancestry.len())]
-    });
+    let own = manifest.ancestry.iter().position(|fork| fork.incarnation == incarnation);
+    let known = || &manifest.ancestry[..own.unwrap_or(manifest.ancestry.len())];
+    let ancestry = catalog.ancestry(incarnation).unwrap_or_else(known);
     let leads_there = catalog.backups().filter(|(_, _, backup)| backup.is_past_of(incarnation, ancestry));
     leads_there.map(|(_, _, backup)| backup.flushed_sequence).min().unwrap_or(manifest.flushed_sequence)
 }

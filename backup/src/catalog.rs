@@ -174,10 +174,16 @@ impl Catalog {
         Chain::new(pieces.filter(|piece| piece.segment.incarnation == incarnation))
     }
 
-    /// The ancestors of a history, oldest first; `None` when no backup is of it.
+    /// The ancestors of a history, oldest first; `None` when no backup is of it, nor of one that grew out of it.
     pub(crate) fn ancestry(&self, incarnation: Incarnation) -> Option<&[Fork]> {
-        let of = |(_, backup): &(u64, &BackupManifest)| backup.incarnation == incarnation;
-        self.all_backups().find(of).map(|(_, backup)| backup.ancestry.as_slice())
+        self.all_backups().find_map(|(_, backup)| backup.ancestry_of(incarnation))
+    }
+
+    /// The histories that something can be restored of: those of the backups, and those that there is log of.
+    pub(crate) fn histories(&self) -> BTreeSet<Incarnation> {
+        let mut all = self.incarnations();
+        all.extend(self.all_log_incarnations().into_iter().filter(|one| self.ancestry(*one).is_some()));
+        all
     }
 
     /// The histories that there are backups of.

@@ -93,12 +93,13 @@ pub(crate) fn way<'a>(
         ancestry.iter().position(|fork| fork.incarnation == base.incarnation).unwrap_or(ancestry.len());
     let mut known = base.flushed_sequence;
     let mut legs = Vec::new();
-    for Fork { incarnation, sequence, .. } in &ancestry[from..] {
+    for Fork { incarnation, sequence, next, .. } in &ancestry[from..] {
         let leg = catalog.chain(*incarnation).leg(*incarnation, known, Some(*sequence));
         if leg.through < *sequence {
             return None;
         }
-        known = *sequence;
+        // The same state goes by another number where the next history began by going back.
+        known = *next;
         legs.push(leg);
     }
     legs.push(catalog.chain(target).leg(target, known, None));
@@ -119,7 +120,7 @@ pub(crate) fn intervals(catalog: &Catalog, incarnation: Incarnation) -> Vec<Reac
         let Some(way) = way(catalog, base, incarnation) else { continue };
         let (first, last) = reach(base, &way);
         let (first, first_micros) = match fork {
-            Some(fork) if first < fork.sequence => (fork.sequence, fork.time_micros),
+            Some(fork) if first < fork.next => (fork.next, fork.time_micros),
             _ => (first, base.flushed_time_micros),
         };
         let last_micros = last_time(catalog, incarnation, &way, last).max(first_micros);

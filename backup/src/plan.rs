@@ -93,7 +93,7 @@ pub enum Goal {
 pub struct PlannedLeg {
     /// The history.
     pub incarnation: Incarnation,
-    /// The last commit that is known before the log begins.
+    /// The number of the state before the log, in this history.
     pub after: SequenceNumber,
     /// The last commit that the next history has; `None` for the last leg.
     pub through: Option<SequenceNumber>,
@@ -241,7 +241,7 @@ impl<'a> Planner<'a> {
     fn sequence(&self, sequence: SequenceNumber) -> Result<(Incarnation, Goal)> {
         let is_in = |incarnation: &Incarnation| {
             let fork = self.fork(*incarnation);
-            let own = fork.is_none_or(|fork| sequence > fork.sequence);
+            let own = fork.is_none_or(|fork| sequence > fork.sequence && sequence >= fork.next);
             own && self.contains(*incarnation, sequence)
         };
         let found: Vec<Incarnation> = self.histories().into_iter().filter(is_in).collect();
@@ -311,7 +311,7 @@ impl<'a> Planner<'a> {
 
     /// The histories that may be meant: all, or the one that was named and its ancestors.
     fn histories(&self) -> Vec<Incarnation> {
-        let all = self.catalog.incarnations().into_iter();
+        let all = self.catalog.histories().into_iter();
         let Some(wanted) = self.wanted.incarnation else { return all.collect() };
         let ancestors = self.catalog.ancestry(wanted).unwrap_or_default();
         all.filter(|one| *one == wanted || ancestors.iter().any(|fork| fork.incarnation == *one)).collect()

@@ -44,6 +44,9 @@ pub struct Known {
 pub struct Leg {
     /// The incarnation.
     pub incarnation: Incarnation,
+    /// The number that the state before this leg has in its history. A history that began by going back to a checkpoint
+    /// counts on from the newest number that there was.
+    pub after: SequenceNumber,
     /// The last commit that the next leg's history has; `None` for the last leg.
     pub through: Option<SequenceNumber>,
     /// The log. It may begin with commits that are in the start already.
@@ -168,7 +171,7 @@ impl History {
             ));
         }
         if leg.through.is_some_and(|through| head.sequence > through) {
-            self.legs.pop_front();
+            self.leave_leg();
             return Ok(false);
         }
         if head.sequence <= self.start.sequence && self.commits == 0 {
@@ -230,7 +233,18 @@ impl History {
             self.broken_by = Some(gap);
             self.ended = true;
         }
-        self.legs.pop_front();
+        self.leave_leg();
+    }
+
+    /// Goes on with the next leg.
+    fn leave_leg(&mut self) {
+        let left = self.legs.pop_front();
+        let is_at_fork = left.is_some_and(|leg| leg.through == Some(self.at.sequence));
+        let Some(next) = self.legs.front().filter(|_| is_at_fork) else { return };
+        if next.after > self.at.sequence {
+            self.at = Moment { incarnation: next.incarnation, sequence: next.after, ..self.at };
+            self.extend_interval();
+        }
     }
 }
 
@@ -242,7 +256,7 @@ impl LogSource for History {
             let Some(leg) = self.legs.front_mut() else { break };
             if leg.through.is_some_and(|through| at >= through) {
                 // What the parent did behind the fork is not asked for, so damage there does no harm.
-                self.legs.pop_front();
+                self.leave_leg();
                 continue;
             }
             match leg.source.next_event() {
@@ -292,7 +306,6 @@ impl fmt::Debug for History {
 pub(crate) fn reason_of(gap: &Gap) -> &'static str {
     match gap.reason {
         GapReason::LogDisabled => "were made while the log was switched off",
-        GapReason::Rollback => "were undone by going back to a named checkpoint",
         GapReason::LogDropped => "were dropped from the log before they were archived",
     }
 }
@@ -386,6 +399,25 @@ mod tests {
         let foreign = vec![leg(FakeLog::new(B).commits(1..=3), None)];
         let mislabelled = foreign.into_iter().map(|leg| Leg { incarnation: A, ..leg }).collect();
         assert!(sequences(&mut History::new(&known(1), mislabelled)).is_err());
+    }
+
+    #[test]
+    fn going_back_takes_a_number_that_no_commit_has() {
+        let legs = || {
+            let parent = leg(FakeLog::new(A).commits(1..=8), Some(4));
+            vec![parent, Leg { after: SequenceNumber(9), ..leg(FakeLog::new(B).commits(10..=12), None) }]
+        };
+        for start in [1, 4] {
+            let mut history = History::new(&known(start), legs());
+            let expected: Vec<u64> = (start + 1..=4).chain(10..=12).collect();
+            assert_eq!(sequences(&mut history).expect("whole"), expected);
+            assert_eq!(history.intervals().last().map(|last| (last.first.0, last.last.0)), Some((9, 12)));
+        }
+        let mut history = History::new(&known(1), legs()).until(stop(9));
+        assert_eq!(sequences(&mut history).expect("whole"), [2, 3, 4]);
+        assert_eq!(history.finish().expect("the step itself").moment, moment(B, 9, 40));
+        let late = vec![legs().remove(0), leg(FakeLog::new(B).commits(10..=12), None)];
+        assert!(sequences(&mut History::new(&known(1), late)).is_err(), "5 to 9 are missing");
     }
 
     #[test]

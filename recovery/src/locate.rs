@@ -64,8 +64,11 @@ impl Search {
         }
         while history.reached().moment.sequence < last {
             if self.next(history)?.is_none() {
-                return Err(unreachable(history, aim, end_of(history)));
+                break;
             }
+        }
+        if history.reached().moment.sequence != last {
+            return Err(unreachable(history, aim, end_of(history)));
         }
         Ok(Stop { moment: history.reached().moment, last_point: None })
     }

@@ -24,7 +24,8 @@ pub(crate) fn known(start: u64) -> Known {
 }
 
 pub(crate) fn leg(log: FakeLog, through: Option<u64>) -> Leg {
-    Leg { incarnation: log.incarnation, through: through.map(SequenceNumber), source: Box::new(log) }
+    let (incarnation, after) = (log.incarnation, SequenceNumber(0));
+    Leg { incarnation, after, through: through.map(SequenceNumber), source: Box::new(log) }
 }
 
 /// Events in the order in which they were added. Each commit puts its sequence number, and nothing else.

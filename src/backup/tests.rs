@@ -10,6 +10,7 @@ use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, OpenHow};
 
 mod cost;
+mod histories;
 
 use super::*;
 use crate::config::LightningDbConfig;

@@ -164,7 +164,7 @@ pub(super) fn open_runs(keyspace: &Keyspace, segments: &SegmentTable) -> Result<
 /// Turns a manifest into the first one of a history that begins where it stands: without log, and without backups.
 fn branch_off(manifest: &mut Manifest, incarnation: Incarnation) {
     let (sequence, time_micros) = (manifest.flushed_sequence, manifest.flushed_time_micros);
-    manifest.ancestry.push(Fork { incarnation: manifest.incarnation, sequence, time_micros });
+    manifest.ancestry.push(Fork { incarnation: manifest.incarnation, sequence, time_micros, next: sequence });
     manifest.incarnation = incarnation;
     manifest.generation = manifest.generation.next();
     manifest.wal.clear();

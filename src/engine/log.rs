@@ -3,12 +3,12 @@
 
 use std::sync::Weak;
 
-use lightning_db_storage::manifest::{Gap, GapReason, Manifest};
+use lightning_db_storage::manifest::{Gap, GapReason, Lineage, Manifest, RepositoryCursor};
 use lightning_db_storage::segment::{SealContext, SegmentKind};
 use lightning_db_storage::wal::{
     PreparedSegment, SegmentSupply, WalMode, WalOptions, WalSegmentInfo, prepare_segment,
 };
-use lightning_db_storage::{Result, SegmentId, SequenceNumber, StorageError};
+use lightning_db_storage::{Incarnation, Result, SegmentId, SequenceNumber, StorageError};
 
 use super::Engine;
 use crate::config::LightningDbConfig;
@@ -110,14 +110,8 @@ impl Engine {
 /// is durable.
 pub(super) fn retire(manifest: &mut Manifest, max_retained: u64, segment_size: u64) -> Vec<SegmentId> {
     let flushed = manifest.flushed_sequence;
-    let archived = |info: &WalSegmentInfo| {
-        manifest.repositories.iter().all(|cursor| match (&cursor.archived, &info.accepted_through) {
-            (Some(have), Some(end)) if have.incarnation == info.incarnation => have.frame >= end.frame,
-            // The repository has gone on to a later history, or has nothing of this one yet.
-            (Some(_), _) => info.incarnation != manifest.incarnation,
-            _ => false,
-        })
-    };
+    let archived =
+        |info: &WalSegmentInfo| manifest.repositories.iter().all(|cursor| has_log(manifest, cursor, info));
     let obsolete: Vec<&WalSegmentInfo> =
         manifest.wal.iter().take_while(|info| info.is_obsolete(flushed)).collect();
     let fetched = obsolete.iter().take_while(|info| archived(info)).count();
@@ -126,12 +120,13 @@ pub(super) fn retire(manifest: &mut Manifest, max_retained: u64, segment_size: u
     while kept_bytes(gone) > max_retained {
         gone += 1;
     }
-    let end = |index: usize| {
-        obsolete[index].accepted_through.map(|end| (obsolete[index].incarnation, end.sequence))
-    };
-    let lost = (gone > fetched).then(|| (fetched.checked_sub(1).and_then(end), end(gone - 1)));
-    if let Some((before, Some((incarnation, through)))) = lost {
-        let after = before.map_or_else(|| lost_after(manifest), |(_, sequence)| sequence);
+    let end = |info: &&WalSegmentInfo| (info.incarnation, info.accepted_through.map(|end| end.sequence));
+    let ends: Vec<_> = obsolete.iter().map(end).take(gone).collect();
+    for index in fetched..gone {
+        let (incarnation, Some(through)) = ends[index] else { continue };
+        let before = index.checked_sub(1).map(|before| ends[before]);
+        let before = before.filter(|(history, _)| *history == incarnation).and_then(|(_, end)| end);
+        let after = before.unwrap_or_else(|| lost_after(manifest, incarnation));
         add_gap(manifest, Gap { incarnation, after, through, reason: GapReason::LogDropped });
         tracing::warn!(%through, "log was given up before a repository fetched it: back up now");
     }
@@ -141,13 +136,37 @@ pub(super) fn retire(manifest: &mut Manifest, max_retained: u64, segment_size: u
     dropped.into_iter().map(|info| info.id).collect()
 }
 
-/// The last commit that no repository misses.
-fn lost_after(manifest: &Manifest) -> SequenceNumber {
-    let archived = manifest
-        .repositories
-        .iter()
-        .map(|cursor| cursor.archived.map_or(SequenceNumber(0), |end| end.sequence));
-    archived.min().unwrap_or_default()
+/// Whether a repository has a segment's log, or has no use for it. Its latest backup archived all there was: what is of
+/// an earlier history than that backup was left behind. What is of a later one, or of one beside it, it never saw.
+fn has_log(manifest: &Manifest, cursor: &RepositoryCursor, info: &WalSegmentInfo) -> bool {
+    let Some(end) = info.accepted_through else { return false };
+    let first = |incarnation| manifest.wal.iter().position(|info| info.incarnation == incarnation);
+    let is_passed_by = |later: Incarnation| {
+        let is_earlier = || first(later).is_some_and(|at| first(info.incarnation) < Some(at));
+        later != info.incarnation && (later == manifest.incarnation || is_earlier())
+    };
+    match (&cursor.archived, &cursor.lineage) {
+        (Some(have), _) if have.incarnation == info.incarnation => have.frame >= end.frame,
+        (Some(have), _) => is_passed_by(have.incarnation),
+        // A first backup has everything in its trees, and the log behind that is still to come.
+        (None, Lineage::Version { sequence, .. }) => {
+            is_passed_by(manifest.incarnation) || info.is_obsolete(*sequence)
+        }
+        (None, Lineage::Rebase) => false,
+    }
+}
+
+/// The last commit of a history that no repository misses.
+fn lost_after(manifest: &Manifest, incarnation: Incarnation) -> SequenceNumber {
+    let own = manifest.ancestry.iter().position(|fork| fork.incarnation == incarnation);
+    let parent = own.unwrap_or(manifest.ancestry.len()).checked_sub(1);
+    let begin = parent.map_or(SequenceNumber(0), |at| manifest.ancestry[at].next);
+    let held = manifest.repositories.iter().map(|cursor| match (&cursor.archived, &cursor.lineage) {
+        (Some(end), _) if end.incarnation == incarnation => end.sequence,
+        (_, Lineage::Version { sequence, .. }) if incarnation == manifest.incarnation => *sequence,
+        _ => begin,
+    });
+    held.min().unwrap_or(begin)
 }
 
 /// Adds an interval without log, joined to the one before when they touch.

@@ -2,11 +2,12 @@
 //!
 //! The trees become those of the checkpoint, and a new history begins, with a log of its own. Sequence numbers never go
 //! back: the step takes the next one, so that nobody who reads the version before, or began a transaction under it, is
-//! mistaken about what is newer. Between the checkpoint and this step the new history has no log, and says so.
+//! mistaken about what is newer. The step changes nothing, so a replay that comes to the checkpoint in the history that was
+//! left goes on in the new one.
 
 use std::sync::Arc;
 
-use lightning_db_storage::manifest::{Fork, Gap, GapReason, Lineage, Manifest, NamedCheckpoint};
+use lightning_db_storage::manifest::{Fork, Lineage, Manifest, NamedCheckpoint};
 use lightning_db_storage::wal::{self, PreparedSegment, WalSegmentInfo, WalStart, prepare_segment};
 use lightning_db_storage::{Incarnation, SegmentId, SequenceNumber};
 
@@ -14,7 +15,7 @@ use super::Engine;
 use super::checkpoint::open_runs;
 use super::commit::Writer;
 use super::install::{Change, Layers};
-use super::log::{add_gap, options, remove_log_files};
+use super::log::{options, remove_log_files};
 use super::version::{Layer, Run};
 use crate::error::{Error, Result};
 
@@ -108,7 +109,7 @@ impl Engine {
 impl Turn {
     fn fork(&self) -> Fork {
         let NamedCheckpoint { incarnation, sequence, time_micros, .. } = self.checkpoint;
-        Fork { incarnation, sequence, time_micros }
+        Fork { incarnation, sequence, time_micros, next: self.sequence }
     }
 
     fn edit(&self, manifest: &mut Manifest, log: Option<WalSegmentInfo>) {
@@ -125,8 +126,6 @@ impl Turn {
         manifest.wal.retain(|info| Some(info.id) != self.unused);
         manifest.wal.extend(log);
         manifest.log_end = None;
-        let (incarnation, after, through) = (self.incarnation, self.checkpoint.sequence, self.sequence);
-        add_gap(manifest, Gap { incarnation, after, through, reason: GapReason::Rollback });
         manifest.retained_runs.clear();
         manifest.repositories.iter_mut().for_each(|cursor| cursor.lineage = Lineage::Rebase);
     }

@@ -13,7 +13,7 @@
 //!
 //! clear   repository [16] | number varint | previous: present u8, number varint, hash [32] | created i64 | kind u8
 //! kind 1  backup: database [16] | suite u8 | incarnation [16] | ancestry: count, (incarnation [16], sequence varint,
-//!         time i64) | flushed sequence varint, time i64 | last sequence varint | as of i64
+//!         time i64, next varint) | flushed sequence varint, time i64 | last sequence varint | as of i64
 //!         | keyring: generation varint, hash [32], length varint
 //!         | segments: count, (id varint, kind u8, hash [32], length varint)
 //!         | log: count, (segment entry, start varint, first frame varint, previous tag [16], end position,
@@ -225,7 +225,7 @@ fn put_backup(out: &mut ByteWriter, backup: &BackupManifest) {
     out.raw(backup.database.as_bytes()).u8(backup.suite.to_u8()).raw(&backup.incarnation.0);
     out.varint(backup.ancestry.len() as u64);
     for fork in &backup.ancestry {
-        out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros);
+        out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros).varint(fork.next.0);
     }
     out.varint(backup.flushed_sequence.0).i64(backup.flushed_time_micros);
     out.varint(backup.last_sequence.0).i64(backup.as_of_micros);
@@ -246,10 +246,11 @@ fn take_backup(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<BackupManife
         database: DatabaseId(input.array("database id")?),
         suite: SuiteId::from_u8(input.u8("suite")?).ok_or(Malformed { what: "suite" })?,
         incarnation: Incarnation(input.array("incarnation")?),
-        ancestry: take_list(input, 25, "ancestry", |input| {
+        ancestry: take_list(input, 26, "ancestry", |input| {
             let incarnation = Incarnation(input.array("ancestor")?);
             let sequence = SequenceNumber(input.varint("fork")?);
-            Ok(Fork { incarnation, sequence, time_micros: input.i64("fork time")? })
+            let time_micros = input.i64("fork time")?;
+            Ok(Fork { incarnation, sequence, time_micros, next: SequenceNumber(input.varint("fork")?) })
         })?,
         flushed_sequence: SequenceNumber(input.varint("flushed sequence")?),
         flushed_time_micros: input.i64("flushed time")?,

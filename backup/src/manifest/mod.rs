@@ -254,6 +254,15 @@ impl BackupManifest {
                 .iter()
                 .any(|fork| fork.incarnation == self.incarnation && self.flushed_sequence <= fork.sequence)
     }
+
+    /// The ancestors of a history, if it is this backup's or one that this grew out of.
+    pub(crate) fn ancestry_of(&self, incarnation: Incarnation) -> Option<&[Fork]> {
+        if self.incarnation == incarnation {
+            return Some(&self.ancestry);
+        }
+        let at = self.ancestry.iter().position(|fork| fork.incarnation == incarnation)?;
+        Some(&self.ancestry[..at])
+    }
 }
 
 impl Record {

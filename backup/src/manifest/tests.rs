@@ -25,6 +25,7 @@ fn version() -> Manifest {
             incarnation: Incarnation([3; 16]),
             sequence: SequenceNumber(4),
             time_micros: -5,
+            next: SequenceNumber(6),
         }],
         created_micros: 1,
         next_segment: SegmentId(9),

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const ENTRIES: u32 = 20_000;
+const ENTRIES: u32 = 12_000;
 
 fn small_buffers() -> LightningDbConfig {
-    LightningDbConfig { write_buffer_size: 64 << 10, background_compaction: true, ..config() }
+    LightningDbConfig { write_buffer_size: 128 << 10, background_compaction: true, ..config() }
 }
 
 fn key_of(number: u32) -> Vec<u8> {

@@ -252,7 +252,7 @@ fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malfo
         generation: clear.generation,
         database: clear.database,
         incarnation: take_incarnation(input)?,
-        ancestry: take_list(input, 25, "ancestry", take_fork)?,
+        ancestry: take_list(input, 26, "ancestry", take_fork)?,
         created_micros: input.i64("creation time")?,
         next_segment: SegmentId(input.varint("next segment")?),
         next_run: input.varint("next run")?,
@@ -314,12 +314,16 @@ fn take_run(input: &mut ByteReader<'_>) -> Result<RunInfo, Malformed> {
 }
 
 fn put_fork(out: &mut ByteWriter, fork: &Fork) {
-    out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros);
+    out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros).varint(fork.next.0);
 }
 
 fn take_fork(input: &mut ByteReader<'_>) -> Result<Fork, Malformed> {
-    let incarnation = take_incarnation(input)?;
-    Ok(Fork { incarnation, sequence: take_sequence(input)?, time_micros: input.i64("fork time")? })
+    Ok(Fork {
+        incarnation: take_incarnation(input)?,
+        sequence: take_sequence(input)?,
+        time_micros: input.i64("fork time")?,
+        next: take_sequence(input)?,
+    })
 }
 
 fn put_checkpoint(out: &mut ByteWriter, checkpoint: &NamedCheckpoint) {
@@ -339,7 +343,7 @@ fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malfor
         time_micros: input.i64("checkpoint time")?,
         made_micros: input.i64("checkpoint made")?,
         incarnation: take_incarnation(input)?,
-        ancestry: take_list(input, 25, "ancestry", take_fork)?,
+        ancestry: take_list(input, 26, "ancestry", take_fork)?,
         keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
         segments: take_list(input, 2, "held segments", |input| {
             let id = SegmentId(input.varint("held segment")?);
@@ -399,8 +403,7 @@ fn take_gap(input: &mut ByteReader<'_>) -> Result<Gap, Malformed> {
     let (after, through) = (take_sequence(input)?, take_sequence(input)?);
     let reason = match input.u8("gap reason")? {
         1 => GapReason::LogDisabled,
-        2 => GapReason::Rollback,
-        3 => GapReason::LogDropped,
+        2 => GapReason::LogDropped,
         _ => return Err(Malformed { what: "gap reason" }),
     };
     Ok(Gap { incarnation, after, through, reason })

@@ -175,6 +175,7 @@ fn full() -> Manifest {
             incarnation: Incarnation([0; 16]),
             sequence: SequenceNumber(3),
             time_micros: -9,
+            next: SequenceNumber(4),
         }],
         created_micros: -5,
         next_segment: SegmentId(6),

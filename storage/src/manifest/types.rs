@@ -73,6 +73,9 @@ pub struct Fork {
     pub sequence: SequenceNumber,
     /// The time of that commit, microseconds since 1970.
     pub time_micros: i64,
+    /// The number that this very state has in the next history. A restored database keeps the number; going back to a
+    /// checkpoint takes the next one that was never used, and the numbers between are of no commit of that history.
+    pub next: SequenceNumber,
 }
 
 /// One ordered set of keys.
@@ -237,8 +240,6 @@ pub struct Gap {
 pub enum GapReason {
     /// The log was switched off.
     LogDisabled = 1,
-    /// The database went back to a named checkpoint.
-    Rollback = 2,
     /// The log grew past its cap before a repository fetched it.
-    LogDropped = 3,
+    LogDropped = 2,
 }

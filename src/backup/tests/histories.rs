@@ -1,0 +1,138 @@
+//! Going back to checkpoints between backups: every commit of every history is within reach.
+
+use std::collections::BTreeSet;
+
+use lightning_db_storage::Incarnation;
+
+use super::*;
+
+/// A database that goes back now and then, and every state that each of its histories had.
+struct Wanderer {
+    world: World,
+    present: Incarnation,
+    model: Model,
+    states: BTreeMap<(Incarnation, u64), Model>,
+    checkpoints: Vec<(String, Model)>,
+    /// The histories that a backup tells of: its own, and those that it grew out of.
+    told: BTreeSet<Incarnation>,
+}
+
+impl Wanderer {
+    fn new(seed: u64) -> Self {
+        let world = World::new(seed);
+        let present = world.db.engine.ctx.incarnation.get();
+        let (model, checkpoints, told) = (Model::new(), Vec::new(), BTreeSet::new());
+        Self { world, present, model, states: BTreeMap::new(), checkpoints, told }
+    }
+
+    fn note(&mut self, at: SequenceNumber) {
+        self.states.insert((self.present, at.0), self.model.clone());
+    }
+
+    fn commit(&mut self) {
+        self.world.clock.advance(Duration::from_millis(3));
+        let key = format!("key {}", self.world.below(20)).into_bytes();
+        let value = vec![self.world.below(250) as u8; 1 + self.world.below(300) as usize];
+        self.world.db.put(&key, &value).expect("put");
+        self.model.insert(key, value);
+        self.note(self.world.db.last_sequence());
+    }
+
+    fn create_checkpoint(&mut self) {
+        let name = format!("checkpoint {}", self.checkpoints.len());
+        self.world.db.create_named_checkpoint(&name).expect("checkpoint");
+        self.checkpoints.push((name, self.model.clone()));
+    }
+
+    fn go_back(&mut self) {
+        if self.checkpoints.is_empty() {
+            return;
+        }
+        let chosen = self.world.below(self.checkpoints.len() as u64) as usize;
+        let (name, model) = self.checkpoints[chosen].clone();
+        let step = self.world.db.rollback_to(&name).expect("rollback");
+        self.present = self.world.db.engine.ctx.incarnation.get();
+        self.model = model;
+        self.note(step);
+    }
+
+    fn reopen(&mut self) {
+        self.world.db.close().expect("closed");
+        self.world.db = Database::open_in(self.world.environment.clone(), "/db", config()).expect("opened");
+    }
+
+    fn backup(&mut self) {
+        assert!(self.world.backup().lost_log.is_empty());
+        let ancestry = self.world.db.engine.catalog.read(|manifest| manifest.ancestry.clone());
+        self.told.extend(ancestry.iter().map(|fork| fork.incarnation).chain([self.present]));
+    }
+
+    fn step(&mut self) {
+        match self.world.below(30) {
+            0..4 => self.create_checkpoint(),
+            4..6 => self.go_back(),
+            6 => self.reopen(),
+            7 => self.world.db.checkpoint().expect("flushed"),
+            8 => self.world.db.compact().expect("compact"),
+            9 => self.backup(),
+            _ => self.commit(),
+        }
+    }
+
+    fn check(&self, seed: u64) {
+        for ((incarnation, sequence), model) in &self.states {
+            if !self.told.contains(incarnation) {
+                continue;
+            }
+            let options = RestoreOptions {
+                target: RecoveryTarget::Sequence(SequenceNumber(*sequence)),
+                encryption_key: key(),
+                incarnation: Some(*incarnation),
+                ..Default::default()
+            };
+            let restored = self.world.restore_with(options);
+            let (report, restored) =
+                restored.unwrap_or_else(|error| panic!("seed {seed}: {sequence} of {incarnation}: {error}"));
+            assert_eq!((report.sequence.0, report.restored_from), (*sequence, *incarnation), "seed {seed}");
+            assert!(restored == *model, "seed {seed}: another state at {sequence} of {incarnation}");
+        }
+    }
+}
+
+#[test]
+fn every_commit_after_the_first_backup_is_within_reach_whatever_was_gone_back_to() {
+    for seed in 1..9 {
+        let mut wanderer = Wanderer::new(seed);
+        (0..5).for_each(|_| wanderer.commit());
+        wanderer.states.clear();
+        wanderer.backup();
+        wanderer.note(wanderer.world.db.last_sequence());
+        for _ in 0..80 {
+            wanderer.step();
+        }
+        wanderer.backup();
+        wanderer.check(seed);
+    }
+}
+
+#[test]
+fn log_of_a_history_that_no_backup_has_seen_waits_for_one() {
+    let mut wanderer = Wanderer::new(99);
+    wanderer.backup();
+    wanderer.note(wanderer.world.db.last_sequence());
+    for _ in 0..3 {
+        wanderer.create_checkpoint();
+        (0..10).for_each(|_| wanderer.commit());
+        let (name, model) = wanderer.checkpoints.last().cloned().expect("a checkpoint");
+        let step = wanderer.world.db.rollback_to(&name).expect("rollback");
+        wanderer.present = wanderer.world.db.engine.ctx.incarnation.get();
+        wanderer.model = model;
+        wanderer.note(step);
+        (0..10).for_each(|_| wanderer.commit());
+        wanderer.world.db.checkpoint().expect("what is in the trees needs no log of its own");
+        wanderer.reopen();
+    }
+    wanderer.backup();
+    assert_eq!(wanderer.told.len(), 4);
+    wanderer.check(99);
+}
