@@ -38,6 +38,9 @@ pub struct BackupReport {
     /// Commits that no restore can stop at, as intervals (the last commit before, the last commit of it): their log was
     /// given up before this backup came to fetch it.
     pub lost_log: Vec<(SequenceNumber, SequenceNumber)>,
+    /// The number of the newest backup that this database knew of, if the repository had only older ones: somebody set it
+    /// back, or deleted from it behind its back. What is missing cannot be restored; this backup is whole.
+    pub set_back_from: Option<u64>,
     /// How long each phase took.
     pub phases: Vec<Phase>,
 }
@@ -152,6 +155,7 @@ fn back_up_into(
         total_bytes: done.total_bytes,
         is_continued: done.version == VersionKind::Continued,
         lost_log: done.lost_log.into_iter().map(lost).collect(),
+        set_back_from: done.set_back_from,
         phases: done.phases,
     })
 }

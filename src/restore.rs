@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use lightning_db_backup::{
     Goal, Phase, Phases, PlannedLeg, Repository, RestorePlan, Target, Wanted, materialise, plan, replay_leg,
 };
-use lightning_db_crypto::KeySource;
+use lightning_db_crypto::{KeySource, PublicKey};
 use lightning_db_recovery::{Aim, History, Known, Leg, Moment, Reached, ReplayTarget, Stop, locate};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Fork, Manifest, ManifestStore, RestorePoint};
@@ -55,6 +55,10 @@ pub struct RestoreOptions {
     pub exclusive: bool,
     /// The history that is meant, where several have the target.
     pub incarnation: Option<Incarnation>,
+    /// The key that must have signed every record, see [`Database::public_key`]. A keyring that `encryption_key` opens
+    /// vouches for it too: it is a database that is not encrypted for which only this tells a repository that somebody
+    /// else made up.
+    pub public_key: Option<PublicKey>,
 }
 
 /// What a restore did.
@@ -144,7 +148,8 @@ impl RestoreOptions {
             RecoveryTarget::Time(time) => Target::Time(unix_micros(*time)),
             RecoveryTarget::Name(name) => Target::Name(name.clone()),
         };
-        Wanted { target, exclusive: self.exclusive, incarnation: self.incarnation }
+        let Self { exclusive, incarnation, public_key: signer, .. } = *self;
+        Wanted { target, exclusive, incarnation, signer }
     }
 }
 

@@ -291,6 +291,7 @@ fn restore_and_check(
     let restore = RestoreOptions {
         target: RecoveryTarget::Backup(number),
         encryption_key: options.encryption_key.clone(),
+        public_key: options.public_key,
         ..Default::default()
     };
     match Database::restore_with(environment, repository, &scratch, restore, progress) {

@@ -64,6 +64,8 @@ pub struct BackupReport {
     pub log_bytes: u64,
     /// Commits that no restore can stop at, because their log was given up before it was archived.
     pub lost_log: Vec<LostLog>,
+    /// The newest record that this database put there, if the repository has only older ones: it was set back.
+    pub set_back_from: Option<u64>,
     /// How long each phase took.
     pub phases: Vec<Phase>,
     /// What the database keeps about this repository from now on.
@@ -240,6 +242,21 @@ impl Run<'_> {
         entry.record.open(&self.repository.place(), &self.input.ctx.keyring.read())
     }
 
+    fn set_back_from(&self) -> Option<u64> {
+        let (id, known) = (self.repository.id().0, &self.input.manifest.repositories);
+        let cursor = known.iter().find(|cursor| cursor.repository == id)?;
+        let last = self.catalog.last_number();
+        let set_back = (cursor.last_backup > last).then_some(cursor.last_backup);
+        if let Some(expected) = set_back {
+            tracing::warn!(
+                expected,
+                last,
+                "the repository was set back: backups that were made are not there"
+            );
+        }
+        set_back
+    }
+
     /// The segments that the repository has, with their lengths.
     fn present(&self) -> Result<HashMap<String, u64>> {
         let objects = self.repository.store().list(layout::SEGMENTS)?;
@@ -383,6 +400,7 @@ impl Run<'_> {
             segment_bytes,
             log_bytes,
             lost_log: archived.lost,
+            set_back_from: self.set_back_from(),
             phases,
             cursor: RepositoryCursor {
                 repository: self.repository.id().0,

@@ -163,7 +163,7 @@ impl Catalog {
             Err(BackupError::Damaged {
                 place: self.place.clone(),
                 object: crate::layout::manifest(entry.record.number),
-                what: format!("it is signed by another key than {key}, which this database signs with"),
+                what: format!("it is signed by another key than {key}, the database's own"),
             })
         })
     }

@@ -1,6 +1,6 @@
 //! From what a user wants to restore, to the backup to start from and the log to replay.
 
-use lightning_db_crypto::{KeyProvider, Keyring, MAX_KEYRING_LEN};
+use lightning_db_crypto::{KeyProvider, Keyring, MAX_KEYRING_LEN, PublicKey};
 use lightning_db_storage::manifest::{Fork, Manifest, RestorePoint};
 use lightning_db_storage::{Incarnation, SequenceNumber};
 
@@ -47,6 +47,8 @@ pub struct Wanted {
     pub exclusive: bool,
     /// The history that is meant, where several have the target.
     pub incarnation: Option<Incarnation>,
+    /// The key that must have signed every record.
+    pub signer: Option<PublicKey>,
 }
 
 /// A restore that is known to be possible, as far as the records tell.
@@ -120,6 +122,7 @@ pub fn plan(
         return Err(BackupError::InvalidOption(text));
     }
     let catalog = repository.catalog()?;
+    wanted.signer.map_or(Ok(()), |signer| catalog.require_signer(signer))?;
     let keyring = open_keyring(repository, &catalog, provider)?;
     catalog.require_signer(keyring.public_key())?;
     let planner = Planner { repository, catalog: &catalog, keyring: &keyring, wanted };

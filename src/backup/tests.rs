@@ -11,6 +11,7 @@ use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, OpenHow};
 
 mod cost;
 mod histories;
+mod trust;
 
 use super::*;
 use crate::config::LightningDbConfig;
@@ -108,7 +109,7 @@ impl World {
     }
 
     pub(crate) fn restore(&self, target: RecoveryTarget, exclusive: bool) -> Result<(RestoreReport, Model)> {
-        let options = RestoreOptions { target, encryption_key: key(), exclusive, incarnation: None };
+        let options = RestoreOptions { target, encryption_key: key(), exclusive, ..Default::default() };
         self.restore_with(options)
     }
 
@@ -332,7 +333,12 @@ fn a_restored_database_goes_on_in_a_history_of_its_own_in_the_same_repository() 
     world.backup();
 
     let of = |target: RecoveryTarget, incarnation| {
-        world.restore_with(RestoreOptions { target, encryption_key: key(), exclusive: false, incarnation })
+        world.restore_with(RestoreOptions {
+            target,
+            encryption_key: key(),
+            incarnation,
+            ..Default::default()
+        })
     };
     // Commit 21 is another one in each history.
     let Err(Error::TargetAmbiguous { candidates, .. }) =
