@@ -9,16 +9,15 @@ use lightning_db_crypto::{KeySource, SeededEntropy};
 use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, MemVfs, OpenHow};
 
-mod cost;
-mod histories;
-mod trust;
-
 use super::*;
 use crate::config::LightningDbConfig;
 use crate::restore::{RecoveryTarget, RestoreOptions, RestoreReport};
 use crate::verify::{RepositoryReport, VerifyLevel, VerifyOptions};
 
+mod cost;
 mod failures;
+mod histories;
+mod trust;
 
 pub(crate) type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -32,6 +32,7 @@ impl Command {
         let db = session.open(&self.db)?;
         let progress = Progress::new(session.output, "backing up", 1);
         let report = db.backup_with(&self.repo, &progress)?;
+        let public_key = db.public_key().to_string();
         db.close()?;
         drop(progress);
         let gaps: Vec<_> = report
@@ -47,6 +48,8 @@ impl Command {
             "new_log_bytes": report.log_bytes,
             "total_bytes": report.total_bytes,
             "unreachable": gaps,
+            "set_back_from": report.set_back_from,
+            "public_key": public_key,
             "phases": phases(&report.phases),
         });
         let mut text = format!(
@@ -65,6 +68,11 @@ impl Command {
             text.push_str(&format!(
                 "\n{intervals} of history cannot be restored to: its log was given up before this backup; back up more \
                  often, or raise LIGHTNING_DB_MAX_RETAINED_LOG"
+            ));
+        }
+        if let Some(backup) = report.set_back_from {
+            text.push_str(&format!(
+                "\nthe repository had been set back: backup {backup}, which was made, was not there any more"
             ));
         }
         session.output.done(text, &object)

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use lightning_db::{Database, Environment, Incarnation, RecoveryTarget, RestoreOptions};
+use lightning_db::{Database, Environment, Incarnation, PublicKey, RecoveryTarget, RestoreOptions};
 use serde_json::json;
 
 use crate::failure::Outcome;
@@ -40,6 +40,9 @@ pub(crate) struct Command {
     /// The history that is meant, where several have the target
     #[arg(long, value_name = "ID", value_parser = incarnation)]
     incarnation: Option<Incarnation>,
+    /// The key that must have signed every backup, as `verify` or `backup --json` told it
+    #[arg(long, value_name = "HEX")]
+    public_key: Option<PublicKey>,
 }
 
 impl Command {
@@ -51,6 +54,7 @@ impl Command {
                 encryption_key: key,
                 exclusive: self.exclusive,
                 incarnation: self.incarnation,
+                public_key: self.public_key,
             };
             let world = Environment::default();
             Ok(Database::restore_with(&world, &self.repo, &self.dir, options, &progress)?)

@@ -18,13 +18,23 @@ fn rows_become_entries() {
         "1\t{\"id\":\"1\",\"name\":\"Ada\",\"town\":\"\"}\n2\t{\"id\":\"2\",\"name\":\"Doe, Jane\",\"town\":\"Köln\"}\n"
     );
     let again = place.json(["import", "csv", "rows.csv", "db", "--key-column", "name"]);
-    let expected = serde_json::json!({"imported": 2, "created": false, "database": "db", "last_sequence": 2});
+    let expected = serde_json::json!({"imported": 2, "replaced": 0, "created": false, "database": "db", "last_sequence": 2});
     assert_eq!(again, expected);
     assert!(place.ok(["get", "db", "Ada"]).contains("\"id\":\"1\""));
     place.fails(2, "exists already", ["import", "csv", "rows.csv", "db", "--no-encryption"]);
     let public = place.run_bare(["import", "csv", "rows.csv", "public", "--no-encryption"]);
     assert_eq!(public.status, 0, "{public:?}");
     assert_eq!(place.run_bare(["scan", "public", "--limit", "1"]).out.lines().count(), 1);
+}
+
+#[test]
+fn a_key_that_repeats_is_counted() {
+    let place = Place::new();
+    place.write("rows.csv", "year,n\n2013,1\n2013,2\n2014,3\n2013,4\n");
+    let said = place.ok(["import", "csv", "rows.csv", "db"]);
+    assert!(said.starts_with("imported 4 rows into db, 2 rows over a key that was there already"), "{said}");
+    let again = place.json(["import", "csv", "rows.csv", "db"]);
+    assert_eq!((&again["imported"], &again["replaced"]), (&4.into(), &4.into()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `import csv FILE DB`
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(super) struct Csv {
 #[derive(Serialize)]
 struct Imported<'a> {
     imported: u64,
+    replaced: u64,
     created: bool,
     database: &'a Path,
     last_sequence: u64,
@@ -54,15 +56,21 @@ impl Csv {
         self.check(session)?;
         let mut rows = self.rows(files::open(&self.file)?)?;
         let (db, created) = self.open_or_create(session)?;
-        let imported = self.copy(session, &mut rows, &db)?;
+        let (imported, replaced) = self.copy(session, &mut rows, &db)?;
         let last_sequence = db.last_sequence().into();
         db.close()?;
+        let over = match replaced {
+            0 => String::new(),
+            _ => format!(", {} over a key that was there already", counted(replaced, "row", "rows")),
+        };
         let text = format!(
-            "imported {} into {} (last sequence number {last_sequence})",
+            "imported {} into {}{over} (last sequence number {last_sequence})",
             counted(imported, "row", "rows"),
             self.db.display()
         );
-        session.output.done(text, &Imported { imported, created, database: &self.db, last_sequence })
+        session
+            .output
+            .done(text, &Imported { imported, replaced, created, database: &self.db, last_sequence })
     }
 
     fn rows<R: Read>(&self, input: R) -> Outcome<Rows<R>> {
@@ -100,19 +108,30 @@ impl Csv {
         }
     }
 
-    fn copy<R: Read>(&self, session: &Session, rows: &mut Rows<R>, db: &Database) -> Outcome<u64> {
+    /// Imports all rows. Returns how many there were, and how many of them took the place of another value.
+    fn copy<R: Read>(&self, session: &Session, rows: &mut Rows<R>, db: &Database) -> Outcome<(u64, u64)> {
         let progress = Progress::new(session.output, "importing", files::length(&self.file)?.unwrap_or(0));
-        let mut imported = 0;
+        let (mut imported, mut replaced) = (0, 0);
         loop {
             let batch = next_batch(rows)?;
             if batch.is_empty() {
-                return Ok(imported);
+                return Ok((imported, replaced));
             }
+            replaced += count_known(db, &batch)?;
             db.put_batch(&batch).map_err(Failure::from)?;
             imported += batch.len() as u64;
             progress.at(rows.bytes_read());
         }
     }
+}
+
+/// How many rows have a key that the database or an earlier row of the batch has.
+fn count_known(db: &Database, batch: &[Entry]) -> Outcome<u64> {
+    let keys: Vec<&[u8]> = batch.iter().map(|(key, _)| key.as_slice()).collect();
+    let mut seen = HashSet::new();
+    let mut known: Vec<bool> = keys.iter().map(|key| !seen.insert(*key)).collect();
+    db.get_batch_with(&keys, |index, value| known[index] |= value.is_some()).map_err(Failure::from)?;
+    Ok(known.into_iter().filter(|known| *known).count() as u64)
 }
 
 fn next_batch<R: Read>(rows: &mut Rows<R>) -> Outcome<Vec<Entry>> {
