@@ -5,5 +5,6 @@ mod checkpoints;
 mod crash;
 mod dictionaries;
 mod faults;
+mod log;
 mod merging;
 mod support;
