@@ -40,8 +40,9 @@ impl Engine {
         if self.versions.current().active.memtable.is_empty() {
             return;
         }
-        let fresh = Layer::new(self.hash_seed, self.commits.has_log());
         self.versions.change(|version| {
+            // As logged as the one before: what a replay brings back, while no log is open yet, is in the old one.
+            let fresh = Layer::new(self.hash_seed, version.active.is_logged);
             let mut frozen = vec![Arc::clone(&version.active)];
             frozen.extend(version.frozen.iter().cloned());
             Version { active: fresh, frozen, tree: Arc::clone(&version.tree) }

@@ -248,3 +248,21 @@ fn without_a_log_a_restore_point_keeps_what_is_before_it() {
         db.engine.catalog.read(|manifest| manifest.restore_points.iter().any(|known| known.name == "here"))
     );
 }
+
+#[test]
+fn a_replay_of_more_than_a_write_buffer_records_no_gap() {
+    let world = World::new(6);
+    let large = LightningDbConfig { write_buffer_size: 4 << 20, ..small() };
+    let db = world.create(&large);
+    let mut model = Model::new();
+    for index in 0..1000_u32 {
+        let (key, value) = (index.to_be_bytes().to_vec(), vec![1; 400]);
+        db.put(&key, &value).expect("put");
+        model.insert(key, value);
+    }
+    world.kill(db);
+    let db = world.open(&small()).expect("open");
+    assert_holds(&db, &model);
+    let gaps = db.engine.catalog.read(|manifest| manifest.gaps.clone());
+    assert_eq!(gaps, [], "all of it came from the log");
+}
