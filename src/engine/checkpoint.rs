@@ -45,6 +45,8 @@ impl Engine {
     /// # Errors
     /// `NotFound`, and those of writing files.
     pub(crate) fn drop_named_checkpoint(&self, name: &str) -> Result<()> {
+        // A rollback holds the writer from where it reads a checkpoint to where it needs its files.
+        let _writer = self.commits.writer.lock();
         let mut found = false;
         self.change_manifest(|manifest| {
             let before = manifest.checkpoints.len();

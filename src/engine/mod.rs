@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Locks, in the order in which they may be taken: the flush lock or the merge lock; the writer (`commits`); the
-//! manifest (`catalog`); the current version (`versions`). Nothing is written to a file under the last.
+//! manifest (`catalog`); the keyring; the current version (`versions`). Nothing is written to a file under the last.
 //!
 //! Order on disk, which no step breaks: segments and their directory are synced before the manifest names them; the
 //! manifest is durable before anything it no longer names is deleted, and before a commit that relies on it is
@@ -112,9 +112,12 @@ impl Engine {
     }
 
     fn segment_options(&self, kind: SegmentKind) -> SegmentSetOptions {
+        // In a statement of its own, after which the keyring is no longer locked: whoever writes a manifest locks the two
+        // the other way round.
+        let epoch = self.ctx.keyring.read().current_epoch();
         let writer = WriterOptions {
             kind,
-            epoch: self.ctx.keyring.read().current_epoch(),
+            epoch,
             birth: self.catalog.birth(),
             compression: self.compression,
             dictionary: None,

@@ -75,11 +75,15 @@ impl Engine {
         let left = self.versions.current();
         let layer = Layer::new(self.hash_seed, next_log.is_some());
         let change = Change { runs: turn.runs.clone(), layers: Layers::Replaced(layer), ..Change::default() };
-        self.while_all_changes(|| self.install(change, |manifest| turn.edit(manifest, info)))?;
+        self.while_all_changes(|| {
+            self.install(change, |manifest| turn.edit(manifest, info))?;
+            // Before hot records are filled in again: the number before belongs to the history that is left.
+            self.recent.forget(turn.sequence);
+            self.versions.publish(turn.sequence);
+            Ok::<_, Error>(())
+        })?;
         left.layers().for_each(|layer| self.pinned.add(layer));
         remove_log_files(&self.ctx, turn.unused.as_slice());
-        self.recent.forget(turn.sequence);
-        self.versions.publish(turn.sequence);
         writer.last = turn.sequence;
         if let Some(first) = next_log {
             let Fork { incarnation: parent, sequence: at, .. } = turn.fork();

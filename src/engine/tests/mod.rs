@@ -7,4 +7,5 @@ mod dictionaries;
 mod faults;
 mod log;
 mod merging;
+mod races;
 mod support;
