@@ -55,17 +55,26 @@ impl Engine {
     /// Those of writing files.
     pub(crate) fn backup_view(&self) -> Result<BackupView> {
         let hold = self.log_holds.take();
-        // What is in the trees need not be replayed when it is restored, and a first backup needs no log of it.
-        self.flush_all()?;
-        if self.catalog.read(|manifest| manifest.repositories.is_empty()) {
-            self.rotate_log()?;
+        loop {
+            let incarnation = self.catalog.read(|manifest| manifest.incarnation);
+            // What is in the trees need not be replayed when it is restored, and a first backup needs no log of it.
+            self.flush_all()?;
+            if self.catalog.read(|manifest| manifest.repositories.is_empty()) {
+                self.rotate_log()?;
+            }
+            // First the frame, then the manifest: the segment of every durable frame is in it.
+            let (durable, as_of_micros) = self.settle()?;
+            let (manifest, segments) = self.catalog.read(|manifest| {
+                let mut manifest = manifest.clone();
+                // With the manifest locked: what it does not name now is forgotten.
+                self.note_log(&mut manifest);
+                (manifest, self.versions.current())
+            });
+            // After a rollback in between, the frame would be one of another log.
+            if manifest.incarnation == incarnation {
+                return Ok(BackupView { manifest, durable, as_of_micros, segments, hold });
+            }
         }
-        // First the frame, then the manifest: the segment of every durable frame is in it.
-        let (durable, as_of_micros) = self.settle()?;
-        let (mut manifest, segments) =
-            self.catalog.read(|manifest| (manifest.clone(), self.versions.current()));
-        self.note_log(&mut manifest);
-        Ok(BackupView { manifest, durable, as_of_micros, segments, hold })
     }
 
     /// Remembers what a repository has from now on, and lets go of what was held for the backup.
