@@ -102,7 +102,8 @@ impl Engine {
     /// Makes the version that a durable manifest describes the current one.
     fn publish(&self, manifest: &Manifest, change: &Change, opened: &[Arc<OpenSegment>]) {
         if let Some(layer) = change.layers.flushed() {
-            self.recent.keep(&layer.memtable, self.config.write_buffer_size);
+            // Twice, so that the newest one is always known: a memtable is flushed when it has outgrown the buffer.
+            self.recent.keep(&layer.memtable, 2 * self.config.write_buffer_size);
         }
         let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
         self.versions.change(|version| {

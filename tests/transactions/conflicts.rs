@@ -105,6 +105,20 @@ fn a_transaction_that_is_older_than_what_is_known_conflicts() {
     assert!(!conflicts(db.commit_transaction(young)));
 }
 
+#[test]
+fn a_write_buffer_that_was_filled_and_flushed_since_conflicts_with_what_it_wrote_only() {
+    let db = create(LightningDbConfig { write_buffer_size: 64 << 10, ..config(true) });
+    let (bystander, other) = (db.begin_transaction().expect("begun"), db.begin_transaction().expect("begun"));
+    db.put_tx(bystander, b"mine", b"value").expect("put");
+    db.put_tx(other, &7_u32.to_be_bytes(), b"value").expect("put");
+    for key in 0..70_u32 {
+        db.put(&key.to_be_bytes(), &[7; 1000]).expect("put");
+    }
+    db.checkpoint().expect("flushed");
+    assert!(!conflicts(db.commit_transaction(bystander)));
+    assert!(conflicts(db.commit_transaction(other)));
+}
+
 fn serializable_phantom(
     optimistic: bool,
     read: impl Fn(&Database, lightning_db::TransactionId),
