@@ -138,6 +138,14 @@ fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedChec
         SegmentKind::Run => runs.contains(&info.id),
         _ => info.live_bytes > 0,
     };
+    let segments: Vec<HeldSegment> =
+        manifest.segments.iter().filter(is_used).map(HeldSegment::from).collect();
+    let held: HashSet<SegmentId> = segments.iter().map(|held| held.id).collect();
+    let mut keyspaces = manifest.keyspaces.clone();
+    for run in keyspaces.iter_mut().flat_map(|keyspace| &mut keyspace.runs) {
+        // A segment whose values were all overwritten may still be there for somebody else, who lets go of it one day.
+        run.value_segments.retain(|id| held.contains(id));
+    }
     NamedCheckpoint {
         name: name.to_owned(),
         sequence: manifest.flushed_sequence,
@@ -145,8 +153,8 @@ fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedChec
         made_micros,
         incarnation: manifest.incarnation,
         ancestry: manifest.ancestry.clone(),
-        keyspaces: manifest.keyspaces.clone(),
-        segments: manifest.segments.iter().filter(is_used).map(HeldSegment::from).collect(),
+        keyspaces,
+        segments,
     }
 }
 

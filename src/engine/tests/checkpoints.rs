@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lightning_db_storage::segment::SegmentKind;
 use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, Vfs};
 
 use super::support::{Model, PATH, Random, World, assert_accounts, assert_holds, small};
@@ -231,4 +232,34 @@ fn a_crash_at_any_call_of_a_rollback_leaves_the_old_state_or_the_checkpoints() {
         }
     }
     panic!("the rollback never succeeded");
+}
+
+#[test]
+fn a_checkpoint_names_no_segment_that_only_a_repository_waits_for() {
+    let world = World::new(9);
+    let db = world.create(&small());
+    let mut random = Random(9);
+    for _ in 0..2000 {
+        db.put(&random.key(100_000), &[1; 100]).expect("put");
+    }
+    db.compact().expect("compact");
+    db.backup("/repo").expect("the repository is known from now on");
+    for value in [vec![7; 200_000], vec![1], vec![2], vec![3]] {
+        db.put(b"large", &value).expect("put");
+        db.checkpoint().expect("flush");
+    }
+    assert!(db.engine.merge_once().expect("merge"));
+    let dead = db.engine.catalog.read(|manifest| {
+        assert_eq!(manifest.keyspaces[0].runs.len(), 1, "the runs became one");
+        manifest.segments.iter().any(|info| info.live_bytes == 0 && info.kind == SegmentKind::Value)
+    });
+    assert!(dead, "the large value is kept for the next backup alone");
+    db.create_named_checkpoint("then").expect("checkpoint");
+    db.compact().expect("compact");
+    db.backup("/repo").expect("backup");
+    db.close().expect("close");
+    drop(db);
+    let db = world.open(&small()).expect("open");
+    db.rollback_to("then").expect("rollback");
+    assert_eq!(db.get(b"large").expect("get").as_deref(), Some(&[3][..]));
 }
