@@ -58,8 +58,11 @@ impl ManifestStore {
     ///
     /// # Errors
     /// See [`TwinFile::commit`]: unless [`is_unsure`](Self::is_unsure), the manifest before is still the current one.
+    /// `Corrupt` for a manifest that no open would accept: it is not written.
     pub fn commit(&mut self, manifest: &Manifest, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
-        debug_assert_eq!(super::check::check(manifest), Ok(()));
+        let checked = super::check::check(manifest);
+        debug_assert_eq!(checked, Ok(()));
+        checked.map_err(|what| StorageError::corrupt("the manifest to be written", 0, what))?;
         self.file.commit(&codec::to_bytes(manifest, keyring, entropy)?)
     }
 
