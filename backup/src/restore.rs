@@ -153,7 +153,7 @@ fn as_storage_error(error: BackupError) -> StorageError {
     match error {
         BackupError::Storage(error) => error,
         BackupError::Missing { place, object } => {
-            StorageError::NotFound { path: PathBuf::from(place).join(object) }
+            StorageError::corrupt(Path::new(&place).join(object), 0, "it is missing from the repository")
         }
         BackupError::Damaged { place, object, what } => {
             StorageError::corrupt(Path::new(&place).join(object), 0, what)

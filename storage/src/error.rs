@@ -96,6 +96,16 @@ impl StorageError {
         }
     }
 
+    /// The error of opening a file that the manifest names: when it is missing, that is damage, and not the answer that
+    /// what was looked for does not exist.
+    #[must_use]
+    pub fn of_named_file(self) -> Self {
+        match self {
+            Self::NotFound { path } => Self::corrupt(path, 0, "it is missing"),
+            other => other,
+        }
+    }
+
     /// Damage found in a file.
     pub fn corrupt(file: impl AsRef<Path>, offset: u64, what: impl Into<String>) -> Self {
         Self::Corrupt { file: file.as_ref().to_path_buf(), offset, what: what.into() }

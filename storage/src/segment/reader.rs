@@ -42,7 +42,7 @@ impl SegmentReader {
     /// Opens the segment's file in the database's directory. Its length and header must be what `info` says.
     ///
     /// # Errors
-    /// `NotFound`, `Corrupt` for another length or header, an epoch without a key, I/O errors.
+    /// `Corrupt` when it is missing, and for another length or header, an epoch without a key, I/O errors.
     pub fn open(ctx: &SealContext, info: &SegmentInfo, mode: ReadMode) -> Result<Self> {
         Self::open_at(ctx, info, &ctx.segment_path(info.kind, info.id), mode)
     }
@@ -52,8 +52,10 @@ impl SegmentReader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_at(ctx: &SealContext, info: &SegmentInfo, path: &Path, mode: ReadMode) -> Result<Self> {
-        let file =
-            ctx.vfs.open(path, OpenHow::Read).map_err(|error| StorageError::io("open", path, error))?;
+        let file = ctx
+            .vfs
+            .open(path, OpenHow::Read)
+            .map_err(|error| StorageError::io("open", path, error).of_named_file())?;
         check_len(&*file, path, info.length)?;
         let mut found = [0; HEADER_LEN];
         file.read_exact_at(&mut found, 0).map_err(|error| StorageError::io("read", path, error))?;

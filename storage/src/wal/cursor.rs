@@ -56,7 +56,10 @@ impl SegmentCursor {
     /// Opens a segment's file, whose header must be the one that the manifest's entry calls for.
     pub(super) fn open(ctx: &SealContext, info: &WalSegmentInfo) -> Result<Self> {
         let path = ctx.segment_path(SegmentKind::Wal, info.id);
-        let file = ctx.vfs.open(&path, OpenHow::Read).map_err(|e| StorageError::io("open", &path, e))?;
+        let file = ctx
+            .vfs
+            .open(&path, OpenHow::Read)
+            .map_err(|e| StorageError::io("open", &path, e).of_named_file())?;
         let len = file.len().map_err(|e| StorageError::io("read the length of", &path, e))?;
         let mut cursor = Self::over(ctx, info, path, Arc::new(FileBytes(file)))?;
         let header = cursor.bytes(0, HEADER_LEN)?.to_vec();

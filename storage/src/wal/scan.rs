@@ -59,7 +59,7 @@ pub struct SettledLog {
 ///
 /// # Errors
 /// `Corrupt` with the place of the first damage to anything that was promised: what was synced, and, if the machine has
-/// not restarted since, all that was appended. `NotFound` for a missing segment.
+/// not restarted since, all that was appended. `Corrupt` for a missing segment, too.
 pub fn scan(
     ctx: &SealContext,
     segments: &[WalSegmentInfo],

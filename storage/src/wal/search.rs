@@ -21,7 +21,7 @@ pub(super) struct Beyond {
 /// known. For reports: [`scan`](super::scan) says what may be believed.
 ///
 /// # Errors
-/// `Corrupt` for another header than `info` calls for, `NotFound`, and what reading can give.
+/// `Corrupt` for a missing file and for another header than `info` calls for, and what reading can give.
 pub fn damaged_places(ctx: &SealContext, info: &WalSegmentInfo) -> Result<Vec<u64>> {
     let mut cursor = SegmentCursor::open(ctx, info)?;
     let end = info.accepted_through.map(|end| end.offset);

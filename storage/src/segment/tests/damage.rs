@@ -121,7 +121,7 @@ fn a_file_of_another_length_is_refused() {
     fixture.vfs.remove_file(&fixture.path).expect("removed");
     assert!(matches!(
         SegmentReader::open(&fixture.ctx, &fixture.info, READ),
-        Err(StorageError::NotFound { path }) if path == fixture.path
+        Err(StorageError::Corrupt { file, .. }) if file == fixture.path
     ));
 }
 

@@ -149,7 +149,7 @@ fn missing_repeated_reordered_and_foreign_segments_are_noticed() {
     replace_file(&home.memory, &first, &with_own_header);
     assert_eq!(expect_corrupt(home.scan(), "another segment's frames"), 128);
     home.memory.remove_file(&first).unwrap();
-    assert!(matches!(home.scan(), Err(StorageError::NotFound { path }) if path == first));
+    assert!(matches!(home.scan(), Err(StorageError::Corrupt { file, .. }) if file == first));
 
     let other = context_in(Arc::new(home.memory.clone()), "/other", 2, true);
     let prepared = prepare_segment(&other, &SMALL, listed[0].id, EpochId(1)).unwrap();
