@@ -1,6 +1,6 @@
 //! Backing up: the engine's files and log into a repository.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -81,6 +81,7 @@ impl Database {
     /// As [`backup`](Self::backup).
     pub fn backup_with(&self, repository: impl AsRef<Path>, progress: &dyn Progress) -> Result<BackupReport> {
         self.require_writable()?;
+        refuse_own_directory(&self.engine.ctx.directory, repository.as_ref())?;
         let store = store_at(&self.engine.ctx.vfs, repository.as_ref())?;
         back_up_into(self, &store, progress)
     }
@@ -158,6 +159,24 @@ fn back_up_into(
         set_back_from: done.set_back_from,
         phases: done.phases,
     })
+}
+
+/// Refuses a repository inside the database's directory: whatever destroys the one would destroy the other.
+fn refuse_own_directory(directory: &Path, place: &Path) -> Result<()> {
+    let place = place.to_str().and_then(|text| text.strip_prefix("file://")).map_or(place, Path::new);
+    let (Ok(directory), Ok(whole)) = (std::path::absolute(directory), std::path::absolute(place)) else {
+        return Ok(());
+    };
+    let Ok(inside) = whole.strip_prefix(&directory) else { return Ok(()) };
+    let is_below = inside.components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_below || inside.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is inside the database's directory and would be lost with it: choose a place elsewhere",
+        place.display()
+    );
+    Err(Error::InvalidArgument { argument: "repository", reason })
 }
 
 /// The objects of the repository at `place`: a path, or a URL that begins with `file://`.

@@ -294,7 +294,9 @@ fn another_database_and_another_kind_of_directory_are_refused() {
     let other = Database::create_in(world.environment.clone(), "/other", config()).expect("a database");
     assert!(matches!(other.backup("/repo"), Err(Error::Diverged { .. })));
     assert!(matches!(other.backup("/other"), Err(Error::AlreadyExists { .. })), "that is a database");
-    assert!(matches!(other.backup("s3://bucket/repo"), Err(Error::InvalidArgument { .. })));
+    for place in ["s3://bucket/repo", "/other/repo", "file:///other/deep/repo"] {
+        assert!(matches!(other.backup(place), Err(Error::InvalidArgument { .. })), "{place}");
+    }
     let wrong = RestoreOptions { encryption_key: KeySource::raw([1; 32]), ..Default::default() };
     assert!(matches!(world.restore_with(wrong), Err(Error::WrongKey { .. })));
     assert!(matches!(world.restore_with(RestoreOptions::default()), Err(Error::KeyRequired { .. })));
