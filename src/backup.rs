@@ -143,7 +143,8 @@ fn back_up_into(
         durable: view.durable,
         as_of_micros: view.as_of_micros,
     };
-    let done = run_backup(&input, store, progress)?;
+    let announce = |cursor| db.engine.announce_backup(cursor);
+    let done = run_backup(&input, store, progress, announce)?;
     db.engine.note_backup(view, done.cursor)?;
     let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
     Ok(BackupReport {

@@ -15,10 +15,12 @@ use lightning_db_backup::{
 use lightning_db_crypto::{KeySource, PublicKey};
 use lightning_db_recovery::{Aim, History, Known, Leg, Moment, Reached, ReplayTarget, Stop, locate};
 use lightning_db_storage::keyring_store::KeyringStore;
-use lightning_db_storage::manifest::{Fork, Manifest, ManifestStore, RestorePoint};
+use lightning_db_storage::manifest::{
+    ArchivedThrough, Fork, Lineage, Manifest, ManifestStore, RepositoryCursor, RestorePoint,
+};
 use lightning_db_storage::segment::SealContext;
 use lightning_db_storage::vfs::Vfs;
-use lightning_db_storage::{Incarnation, SequenceNumber, StorageError};
+use lightning_db_storage::{FrameNumber, Incarnation, SequenceNumber, StorageError};
 
 use crate::backup::{NoProgress, Progress, store_at};
 use crate::config::LightningDbConfig;
@@ -187,7 +189,7 @@ impl Restore<'_> {
             self.config(),
             self.environment,
             |ctx| self.history(ctx),
-            |manifest, reached| enter_history(manifest, self.plan, &reached.moment),
+            |manifest, reached| self.enter_history(manifest, &reached.moment),
         )?;
         phases.end("replay");
         let pieces = self.plan.legs.iter().flat_map(|leg| &leg.pieces);
@@ -230,6 +232,43 @@ impl Restore<'_> {
         Ok(History::new(&known, self.legs(ctx)).until(stop))
     }
 
+    /// The restored database is a new history, which left the one that it was restored from at `end`. From there on its
+    /// log is kept for the repository, so that no commit is out of reach between `end` and its first backup.
+    fn enter_history(&self, manifest: &mut Manifest, end: &Moment) {
+        let plan = self.plan;
+        let of_ancestors = plan.ancestry.iter().take_while(|fork| fork.incarnation != end.incarnation);
+        manifest.ancestry = of_ancestors.copied().collect();
+        manifest.ancestry.push(Fork {
+            incarnation: end.incarnation,
+            sequence: end.sequence,
+            time_micros: end.time_micros,
+            next: end.sequence,
+        });
+        // Everything is in the trees; the last step may have been one that changes nothing.
+        manifest.flushed_sequence = end.sequence;
+        let is_past = |point: &&RestorePoint| {
+            manifest
+                .ancestry
+                .iter()
+                .any(|fork| fork.incarnation == point.incarnation && point.sequence <= fork.sequence)
+        };
+        manifest.restore_points = plan.restore_points.iter().filter(is_past).cloned().collect();
+        manifest.repositories = vec![RepositoryCursor {
+            repository: self.repository.id().0,
+            url_hint: self.repository.place(),
+            last_backup: plan.backup,
+            archived: Some(ArchivedThrough {
+                incarnation: end.incarnation,
+                // Of the log of that history this database has nothing to compare.
+                frame: FrameNumber(0),
+                tag: [0; 16],
+                sequence: end.sequence,
+                time_micros: end.time_micros,
+            }),
+            lineage: Lineage::Rebase,
+        }];
+    }
+
     fn legs(&self, ctx: &Arc<SealContext>) -> Vec<Leg> {
         legs(self.repository, ctx, &self.plan.legs)
     }
@@ -244,27 +283,6 @@ pub(crate) fn legs(repository: &Repository, ctx: &Arc<SealContext>, planned: &[P
         source: Box::new(replay_leg(repository, Arc::clone(ctx), leg)),
     };
     planned.iter().map(leg).collect()
-}
-
-/// The restored database is a new history, which left the one that it was restored from at `end`.
-fn enter_history(manifest: &mut Manifest, plan: &RestorePlan, end: &Moment) {
-    let of_ancestors = plan.ancestry.iter().take_while(|fork| fork.incarnation != end.incarnation);
-    manifest.ancestry = of_ancestors.copied().collect();
-    manifest.ancestry.push(Fork {
-        incarnation: end.incarnation,
-        sequence: end.sequence,
-        time_micros: end.time_micros,
-        next: end.sequence,
-    });
-    // Everything is in the trees; the last step may have been one that changes nothing.
-    manifest.flushed_sequence = end.sequence;
-    let is_past = |point: &&RestorePoint| {
-        manifest
-            .ancestry
-            .iter()
-            .any(|fork| fork.incarnation == point.incarnation && point.sequence <= fork.sequence)
-    };
-    manifest.restore_points = plan.restore_points.iter().filter(is_past).cloned().collect();
 }
 
 /// Refuses a target that has anything in it.

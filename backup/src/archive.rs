@@ -4,8 +4,8 @@
 //! database's log too, with the same tag. Otherwise another copy of the database was here, and the two histories must
 //! not be mixed.
 
-use lightning_db_storage::manifest::{ArchivedThrough, Manifest, RepositoryCursor, RestorePoint};
-use lightning_db_storage::segment::SealContext;
+use lightning_db_storage::manifest::{ArchivedThrough, Lineage, Manifest, RepositoryCursor, RestorePoint};
+use lightning_db_storage::segment::{SealContext, SegmentInfo};
 use lightning_db_storage::wal::{ArchivePiece, WalPosition, WalSegmentInfo, export_range};
 use lightning_db_storage::{FrameNumber, Incarnation, SequenceNumber, StorageError};
 
@@ -95,9 +95,14 @@ fn check_unlogged(input: &LogInput<'_>, catalog: &Catalog) -> Result<()> {
     if input.cursor.is_some_and(|cursor| cursor.last_backup >= number) {
         return Ok(());
     }
+    // A backup that this database made, and did not hear the end of, has the trees that were announced.
+    let announced: &[SegmentInfo] = match input.cursor.map(|cursor| &cursor.lineage) {
+        Some(Lineage::Version { segments, .. }) => segments,
+        _ => &[],
+    };
     let has = |object: &crate::SegmentObject| {
-        let segments = &input.manifest.segments;
-        segments.iter().any(|info| info.id == object.id && info.content_hash == object.hash)
+        let mut segments = input.manifest.segments.iter().chain(announced);
+        segments.any(|info| info.id == object.id && info.content_hash == object.hash)
     };
     if backup.flushed_sequence <= input.manifest.flushed_sequence && backup.segments.iter().all(has) {
         return Ok(());

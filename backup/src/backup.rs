@@ -109,17 +109,21 @@ impl<'a> Phases<'a> {
     }
 }
 
-/// Backs the database up into the repository in `store`, which is made if there is nothing there.
+/// Backs the database up into the repository in `store`, which is made if there is nothing there. `announce` is called
+/// before the first backup with log counts, with what the database is to remember by then: it must know this backup for
+/// its own also when it dies before it hears that the backup is done, and keep its log for the next one.
 ///
 /// # Errors
+/// Those of `announce`;
 /// `Busy`, `NotEmpty`, `OtherDatabase`, `Diverged`; `Storage(Corrupt)` for damage found in the database, which is not
 /// backed up; `Vanished` when somebody deletes from the repository meanwhile; I/O errors. After any error the repository
 /// has the backups it had.
-pub fn run_backup(
+pub fn run_backup<E: From<BackupError>>(
     input: &BackupInput<'_>,
     store: &Arc<dyn ObjectStore>,
     progress: &dyn Progress,
-) -> Result<BackupReport> {
+    announce: impl FnOnce(RepositoryCursor) -> Result<(), E>,
+) -> Result<BackupReport, E> {
     let mut phases = Phases::start(&*input.ctx.clock);
     let _lock = store.lock()?;
     let repository = Repository::open_or_create(Arc::clone(store), &*input.ctx.entropy)?;
@@ -145,6 +149,9 @@ pub fn run_backup(
     merge_restore_points(&mut version, previous.as_ref(), &archived);
     let record = run.record(&version, &archived, keyring, segment_bytes);
     let (record, bytes) = record.seal_backup(&version, &sealing, &*input.ctx.entropy)?;
+    if catalog.chain(input.manifest.incarnation).end().is_none() {
+        announce(run.announcement(&version, cursor))?;
+    }
     repository.append(record.number, &bytes)?;
     run.look_again(&record)?;
     phases.end("manifest");
@@ -368,6 +375,18 @@ impl Run<'_> {
         })
     }
 
+    /// What the database knows about the repository while the backup may count or not: its trees, and no more log than
+    /// it knew of before.
+    fn announcement(&self, version: &Manifest, known: Option<&RepositoryCursor>) -> RepositoryCursor {
+        RepositoryCursor {
+            repository: self.repository.id().0,
+            url_hint: self.repository.place(),
+            last_backup: known.map_or(0, |known| known.last_backup),
+            archived: known.and_then(|known| known.archived),
+            lineage: lineage(version.clone()),
+        }
+    }
+
     fn report(
         &self,
         kind: VersionKind,
@@ -407,13 +426,17 @@ impl Run<'_> {
                 url_hint: self.repository.place(),
                 last_backup: record.number,
                 archived: through,
-                lineage: Lineage::Version {
-                    sequence: version.flushed_sequence,
-                    time_micros: version.flushed_time_micros,
-                    keyspaces: version.keyspaces,
-                    segments: version.segments,
-                },
+                lineage: lineage(version),
             },
         }
+    }
+}
+
+fn lineage(version: Manifest) -> Lineage {
+    Lineage::Version {
+        sequence: version.flushed_sequence,
+        time_micros: version.flushed_time_micros,
+        keyspaces: version.keyspaces,
+        segments: version.segments,
     }
 }

@@ -77,6 +77,14 @@ impl Engine {
         }
     }
 
+    /// Remembers what a repository may have from now on.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub(crate) fn announce_backup(&self, cursor: RepositoryCursor) -> Result<()> {
+        self.change_manifest(|manifest| set_cursor(manifest, cursor))
+    }
+
     /// Remembers what a repository has from now on, and lets go of what was held for the backup.
     ///
     /// # Errors
@@ -84,12 +92,16 @@ impl Engine {
     pub(crate) fn note_backup(&self, view: BackupView, cursor: RepositoryCursor) -> Result<()> {
         let BackupView { segments, hold, .. } = view;
         let noted = self.change_manifest(|manifest| {
-            manifest.repositories.retain(|known| known.repository != cursor.repository);
-            manifest.repositories.push(cursor);
+            set_cursor(manifest, cursor);
             // In the same step: what the cursor says is no longer needed goes, and nothing that it needs.
             drop(hold);
         });
         drop(segments);
         noted
     }
+}
+
+fn set_cursor(manifest: &mut Manifest, cursor: RepositoryCursor) {
+    manifest.repositories.retain(|known| known.repository != cursor.repository);
+    manifest.repositories.push(cursor);
 }

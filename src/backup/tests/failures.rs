@@ -101,3 +101,37 @@ fn a_repository_that_somebody_else_signed_is_told_by_the_key_that_was_kept() {
     let other = verify(Some(World::new(35).db.public_key()));
     assert!(other.problems.iter().any(|problem| problem.object.starts_with("manifests/")), "{other:?}");
 }
+
+/// Only the first backup brings no log by which the next one would know it again.
+#[test]
+fn a_process_that_dies_in_its_first_backup_goes_on_with_the_repository() {
+    for wal_enabled in [true, false] {
+        let mut crash_at = 0;
+        loop {
+            let config = || LightningDbConfig { wal_enabled, ..config() };
+            let mut world = World::with(34, config());
+            world.commits(12);
+            world.db.close().expect("close");
+            let plan = FaultPlan::new();
+            let vfs = Arc::new(FaultyVfs::over_memory(world.memory.clone(), plan.clone()));
+            let environment = Environment { vfs, ..world.environment.clone() };
+            let db = Database::open_in(environment, "/db", config()).expect("open");
+            plan.crash_at(crash_at);
+            let died = db.backup("/repo").is_err();
+            drop(db);
+
+            world.db = Database::open_in(world.environment.clone(), "/db", config()).expect("open again");
+            world.commits(5);
+            world.db.compact().expect("the trees that were backed up are gone");
+            world.commits(5);
+            world.db.backup("/repo").unwrap_or_else(|error| panic!("crash at {crash_at}: {error}"));
+            let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("a restore");
+            assert_eq!(&model, &world.states.last().expect("a state").1);
+            if !died {
+                assert!(crash_at > 20, "a backup makes more calls than {crash_at}");
+                break;
+            }
+            crash_at += 1;
+        }
+    }
+}

@@ -271,7 +271,8 @@ fn merges_that_are_due_begin_when_the_database_is_opened() {
     let (done, put) = std::sync::mpsc::channel();
     let writer = Arc::clone(&db);
     std::thread::spawn(move || done.send(writer.put(b"k", b"v")));
-    let put = put.recv_timeout(Duration::from_secs(20)).expect("a writer does not wait for the next interval");
+    let put =
+        put.recv_timeout(Duration::from_secs(20)).expect("a writer does not wait for the next interval");
     put.expect("put");
     assert!(db.engine.catalog.read(|manifest| manifest.keyspaces[0].runs.len()) < 60);
 }
