@@ -136,6 +136,7 @@ fn back_up_into(
     store: &Arc<dyn ObjectStore>,
     progress: &dyn Progress,
 ) -> Result<BackupReport> {
+    let _span = tracing::info_span!("backup", sequence = db.last_sequence().0).entered();
     let view = db.engine.backup_view()?;
     let input = BackupInput {
         ctx: &db.engine.ctx,

@@ -115,6 +115,7 @@ impl Database {
     ) -> Result<RestoreReport> {
         let mut phases = Phases::start(&*environment.clock);
         let target = target.as_ref();
+        let _span = tracing::info_span!("restore", directory = %target.display()).entered();
         require_free(&*environment.vfs, target)?;
         let repository = Repository::open(store_at(&environment.vfs, repository.as_ref())?)?;
         let provider = options.encryption_key.resolve()?;

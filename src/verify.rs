@@ -142,6 +142,7 @@ impl Database {
             if options.encryption_key.is_none() { VerifyLevel::Hashes } else { VerifyLevel::Contents };
         let level = options.level.unwrap_or(default);
         let place = repository.as_ref();
+        let _span = tracing::info_span!("verify", repository = %place.display(), ?level).entered();
         let repository = Repository::open(store_at(&environment.vfs, place)?)?;
         let depth = if level == VerifyLevel::Presence { Level::Presence } else { Level::Hashes };
         let mut report = report_of(level, verify(&repository, depth, options.public_key, progress)?);

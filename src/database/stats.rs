@@ -22,20 +22,14 @@ impl Database {
         if self.engine.health.is_closed() {
             return Err(Error::Closed);
         }
-        let mut stats = self.engine.stats()?;
-        stats.active_transactions = self.transactions.active() as u64;
-        Ok(stats)
+        self.engine.stats()
     }
 
     /// Counters since the database was opened, and measures of this moment. With `metrics_enabled` they are published
     /// through the `metrics` facade too.
     #[must_use]
     pub fn get_metrics(&self) -> MetricsSnapshot {
-        let mut snapshot = self.engine.metrics_snapshot();
-        snapshot.transactions_active = self.transactions.active() as u64;
-        snapshot.memory_used_bytes += self.transactions.memory_bytes() as u64;
-        self.engine.metrics.publish(&snapshot);
-        snapshot
+        self.engine.publish_metrics()
     }
 
     /// Whether the database can do its work: the disk, background work, the history that can be restored. It reads no

@@ -176,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// Syncs the log in time, keeps its next segment ready, and sets the reserve aside again.
+    /// Syncs the log in time, keeps its next segment ready, sets the reserve aside again, and publishes metrics.
     fn time_loop(&self) {
         let idle = self.config.compaction_interval;
         let period = match self.config.wal_sync_mode {
@@ -208,6 +208,9 @@ impl Engine {
             if Instant::now() >= next_idle {
                 next_idle = Instant::now() + idle;
                 self.report("set the reserve aside", reserve::restore(&self.ctx).map_err(Error::from));
+                if self.config.metrics_enabled {
+                    self.publish_metrics();
+                }
             }
         }
     }

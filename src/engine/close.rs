@@ -13,12 +13,16 @@ impl Engine {
         if !self.health.close() {
             return Ok(());
         }
+        let _span = tracing::info_span!("close", directory = %self.ctx.directory.display()).entered();
         let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
         self.signals.stop();
         self.reader.close();
         // A backup, a merge or a change of keys may end later than this: what it knows of the files is not theirs then.
         self.catalog.close();
         let _keys_at_rest = self.keyring_store.lock();
+        if self.config.metrics_enabled {
+            self.publish_metrics();
+        }
         self.lock.lock().take();
         outcome
     }

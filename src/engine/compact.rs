@@ -149,6 +149,7 @@ impl Engine {
     }
 
     fn merge_runs(&self, tree: &TreeState, ids: &[u64]) -> Result<()> {
+        let _span = tracing::info_span!("merge runs", runs = ids.len()).entered();
         let runs = chosen(tree, ids);
         let (Some(newest), Some(oldest)) = (runs.first(), runs.last()) else { return Ok(()) };
         let mut dropped = Dropped::default();
@@ -194,6 +195,9 @@ impl Engine {
     }
 
     fn merge_base(&self, tree: &TreeState, ids: &[u64], victims: &HashSet<SegmentId>) -> Result<()> {
+        let span =
+            tracing::info_span!("merge into the base", runs = ids.len(), emptied_segments = victims.len());
+        let _span = span.entered();
         let runs = chosen(tree, ids);
         let mut superseded = Dropped::default();
         let mut dropped = Dropped::default();

@@ -1,5 +1,6 @@
 //! What the engine knows about itself, for statistics, metrics and health.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use lightning_db_crypto::SuiteId;
@@ -15,8 +16,34 @@ use crate::observe::{DatabaseStats, HealthProblem, HealthStatus, MetricsSnapshot
 /// Less room than this on the disk is a problem.
 const LOW_SPACE_BYTES: u64 = 64 << 20;
 
+/// What the manager of the transactions tells the engine.
+pub(crate) trait OpenTransactions: Send + Sync {
+    /// How many are open.
+    fn active(&self) -> usize;
+    /// Bytes of memory that they hold.
+    fn memory_bytes(&self) -> usize;
+}
+
 impl Engine {
-    /// What the database consists of. Transactions are counted by their manager.
+    /// Counts these transactions from now on.
+    pub(crate) fn count_transactions(&self, transactions: Weak<dyn OpenTransactions>) {
+        *self.transactions.lock() = Some(transactions);
+    }
+
+    /// How many transactions are open, and the bytes of memory that they hold.
+    fn transactions(&self) -> (u64, u64) {
+        let manager = self.transactions.lock().as_ref().and_then(Weak::upgrade);
+        manager.map_or((0, 0), |manager| (manager.active() as u64, manager.memory_bytes() as u64))
+    }
+
+    /// Takes all metrics and publishes them.
+    pub(crate) fn publish_metrics(&self) -> MetricsSnapshot {
+        let snapshot = self.metrics_snapshot();
+        self.metrics.publish(&snapshot);
+        snapshot
+    }
+
+    /// What the database consists of.
     ///
     /// # Errors
     /// Those of listing the directory.
@@ -35,12 +62,13 @@ impl Engine {
         stats.cache_bytes = self.cache_bytes();
         stats.last_sequence = self.versions.published();
         stats.open_snapshots = self.versions.holders_of_old() as u64;
+        stats.active_transactions = self.transactions().0;
         stats.encrypted = self.ctx.suite.id() != SuiteId::Checksum;
         Ok(stats)
     }
 
-    /// Counters and measures. Transactions are counted by their manager.
-    pub(crate) fn metrics_snapshot(&self) -> MetricsSnapshot {
+    /// Counters and measures.
+    fn metrics_snapshot(&self) -> MetricsSnapshot {
         let mut snapshot = self.metrics.snapshot();
         let pages = self.caches.pages.stats();
         let hot_hits = self.caches.hot_records.as_ref().map_or(0, |records| records.stats().hits);
@@ -50,7 +78,9 @@ impl Engine {
         let version = self.versions.current();
         let memtables: usize = version.layers().map(|layer| layer.memtable.memory_bytes()).sum();
         let held = self.pinned.memory_bytes() + self.recent.memory_bytes();
-        snapshot.memory_used_bytes = self.cache_bytes() + (memtables + held) as u64;
+        let (active, of_transactions) = self.transactions();
+        snapshot.transactions_active = active;
+        snapshot.memory_used_bytes = self.cache_bytes() + (memtables + held) as u64 + of_transactions;
         if let Ok(stats) = self.stats() {
             snapshot.storage_bytes = stats.size_bytes;
             snapshot.pages = stats.pages;

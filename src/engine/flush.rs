@@ -78,6 +78,7 @@ impl Engine {
     }
 
     fn flush(&self, layer: &Arc<Layer>) -> Result<()> {
+        let _span = tracing::info_span!("flush", entries = layer.memtable.len()).entered();
         if layer.is_logged {
             // What is durable in a run is durable in the log too: a restore can stop only at commits that are in a log.
             self.sync_log()?;

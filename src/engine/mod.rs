@@ -48,7 +48,7 @@ mod throttle;
 mod values;
 mod version;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lightning_db_crypto::ContentHasher;
 use lightning_db_storage::compress::{CompressionSettings, DictionaryTrainer};
@@ -66,6 +66,7 @@ use crate::read::Reader;
 use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::Validate;
+pub(crate) use figures::OpenTransactions;
 use health::Health;
 pub use op::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub(crate) use op::{Op, OpValue, OwnedValue};
@@ -96,6 +97,7 @@ pub(crate) struct Engine {
     log_holds: backup::LogHolds,
     signals: background::Signals,
     merges: compact::Merges,
+    transactions: Mutex<Option<Weak<dyn OpenTransactions>>>,
     owed: throttle::Owed,
     pinned: memory::Pinned,
     /// What the pages of the base have in common, for the segments to come.

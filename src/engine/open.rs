@@ -89,6 +89,7 @@ impl Engine {
         config: LightningDbConfig,
         environment: Environment,
     ) -> Result<Arc<Self>> {
+        let _span = tracing::info_span!("open", directory = %path.display()).entered();
         config.validate()?;
         require_database(&*environment.vfs, path)?;
         let held = lock(&*environment.vfs, path)?;
@@ -183,6 +184,7 @@ impl Engine {
             log_holds: super::backup::LogHolds::default(),
             signals: background::Signals::default(),
             merges: super::compact::Merges::default(),
+            transactions: Mutex::new(None),
             owed: super::throttle::Owed::default(),
             flushing: Mutex::new(()),
             lock: Mutex::new(lock),

@@ -14,7 +14,7 @@ use super::registry::{Ended, Registry, Slot};
 use super::scan::TransactionIterator;
 use super::validate::unchanged;
 use super::write_set::WriteSet;
-use crate::engine::{Engine, LARGE_VALUE_LEN, Op, OpValue, OwnedValue};
+use crate::engine::{Engine, LARGE_VALUE_LEN, Op, OpValue, OpenTransactions, OwnedValue};
 use crate::error::{Error, Result};
 use crate::observe::Operation;
 use crate::read::{DatabaseIterator, KeyRange, Pending, PinnedValue, ScanView};
@@ -47,6 +47,8 @@ impl Transactions {
             locks: is_locking.then(|| LockTable::new(Arc::clone(&engine.ctx.clock))),
             memory: MemoryPool::new(MEMORY_BYTES_MAX),
         });
+        let counted: Arc<dyn OpenTransactions> = Arc::clone(&shared) as _;
+        engine.count_transactions(Arc::downgrade(&counted));
         Self { shared, reaper: Reaper::default() }
     }
 
@@ -146,16 +148,6 @@ impl Transactions {
         Ok(Some(guard))
     }
 
-    /// How many are open.
-    pub(crate) fn active(&self) -> usize {
-        self.shared.registry.lock().len()
-    }
-
-    /// Bytes of memory that they hold.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.shared.memory.used()
-    }
-
     /// Aborts all, and lets none begin.
     pub(crate) fn close(&self) {
         let slots = self.shared.registry.lock().close();
@@ -181,6 +173,16 @@ pub(crate) struct WriteLocks<'a> {
 impl Drop for WriteLocks<'_> {
     fn drop(&mut self) {
         self.locks.release(self.owner);
+    }
+}
+
+impl OpenTransactions for Shared {
+    fn active(&self) -> usize {
+        self.registry.lock().len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.memory.used()
     }
 }
 

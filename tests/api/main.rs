@@ -1,3 +1,4 @@
 //! What the database promises, through its public interface.
 
 mod document;
+mod observed;
