@@ -110,8 +110,8 @@ impl<'a> Phases<'a> {
 }
 
 /// Backs the database up into the repository in `store`, which is made if there is nothing there. `announce` is called
-/// before the first backup with log counts, with what the database is to remember by then: it must know this backup for
-/// its own also when it dies before it hears that the backup is done, and keep its log for the next one.
+/// before a backup counts that cannot be told by its log, with what the database is to remember by then: it must know
+/// this backup for its own also when it dies before it hears that the backup is done.
 ///
 /// # Errors
 /// Those of `announce`;
@@ -149,7 +149,9 @@ pub fn run_backup<E: From<BackupError>>(
     merge_restore_points(&mut version, previous.as_ref(), &archived);
     let record = run.record(&version, &archived, keyring, segment_bytes);
     let (record, bytes) = record.seal_backup(&version, &sealing, &*input.ctx.entropy)?;
-    if catalog.chain(input.manifest.incarnation).end().is_none() {
+    // Otherwise the log tells, which the database keeps as long as it has not heard that it is archived.
+    let brings_log = cursor.is_some() && !archived.pieces.is_empty();
+    if !brings_log && catalog.chain(input.manifest.incarnation).end().is_none() {
         announce(run.announcement(&version, cursor))?;
     }
     repository.append(record.number, &bytes)?;

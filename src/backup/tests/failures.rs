@@ -102,15 +102,19 @@ fn a_repository_that_somebody_else_signed_is_told_by_the_key_that_was_kept() {
     assert!(other.problems.iter().any(|problem| problem.object.starts_with("manifests/")), "{other:?}");
 }
 
-/// Only the first backup brings no log by which the next one would know it again.
+/// A first backup brings no log by which the next one would know it again; the second one brings all there is.
 #[test]
-fn a_process_that_dies_in_its_first_backup_goes_on_with_the_repository() {
-    for wal_enabled in [true, false] {
+fn a_process_that_dies_in_a_backup_goes_on_with_the_repository() {
+    for (wal_enabled, earlier) in [(true, 0), (true, 1), (true, 2), (false, 0), (false, 1)] {
         let mut crash_at = 0;
         loop {
             let config = || LightningDbConfig { wal_enabled, ..config() };
             let mut world = World::with(34, config());
             world.commits(12);
+            for _ in 0..earlier {
+                world.backup();
+                world.commits(3);
+            }
             world.db.close().expect("close");
             let plan = FaultPlan::new();
             let vfs = Arc::new(FaultyVfs::over_memory(world.memory.clone(), plan.clone()));
@@ -124,7 +128,9 @@ fn a_process_that_dies_in_its_first_backup_goes_on_with_the_repository() {
             world.commits(5);
             world.db.compact().expect("the trees that were backed up are gone");
             world.commits(5);
-            world.db.backup("/repo").unwrap_or_else(|error| panic!("crash at {crash_at}: {error}"));
+            world.db.backup("/repo").unwrap_or_else(|error| {
+                panic!("log {wal_enabled}, {earlier} earlier, crash at {crash_at}: {error}")
+            });
             let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("a restore");
             assert_eq!(&model, &world.states.last().expect("a state").1);
             if !died {
