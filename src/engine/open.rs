@@ -128,7 +128,7 @@ impl Engine {
         let (keyring, store) = open_keyring(path, &config, environment)?;
         let loaded = ManifestStore::load(&environment.vfs, path, &keyring).map_err(|error| match error {
             StorageError::NotFound { .. } => {
-                let what = format!("a finished database in {}: create it again", path.display());
+                let what = format!("a finished database in {} (create it again)", path.display());
                 Error::NotFound { what }
             }
             error => error.into(),
