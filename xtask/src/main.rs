@@ -3,8 +3,9 @@
 mod tidy;
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -54,8 +55,46 @@ fn check(root: &Path) -> Result<(), String> {
     cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
+/// Runs every test, and ends with one line that adds up what all the test programs counted.
 fn test(root: &Path) -> Result<(), String> {
-    cargo(root, &["test", "--workspace", "--no-fail-fast"], &[])
+    let arguments = ["test", "--workspace", "--no-fail-fast"];
+    println!("$ cargo {}", arguments.join(" "));
+    let started = command(root, &arguments).stdout(Stdio::piped()).spawn();
+    let mut running = started.map_err(|error| format!("cargo did not start: {error}"))?;
+    let mut total = Counts::default();
+    for line in running.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        let line = line.map_err(|error| format!("the tests' output could not be read: {error}"))?;
+        println!("{line}");
+        total.add(&line);
+    }
+    let status = running.wait().map_err(|error| format!("cargo did not end: {error}"))?;
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored);
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+}
+
+/// What test programs counted.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    /// Adds what a line says, if it is the last one of a test program.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = result.split_whitespace().collect();
+        for pair in words.windows(2) {
+            let Ok(count) = pair[0].parse::<u64>() else { continue };
+            match pair[1] {
+                "passed;" => self.passed += count,
+                "failed;" => self.failed += count,
+                "ignored;" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
 }
 
 fn tidy(root: &Path) -> Result<(), String> {
@@ -74,12 +113,31 @@ fn tidy(root: &Path) -> Result<(), String> {
 
 fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
     println!("$ cargo {}", arguments.join(" "));
-    let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new(program)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .current_dir(root)
-        .status()
-        .map_err(|error| format!("cargo did not start: {error}"))?;
+    let status = command(root, arguments).envs(variables.iter().copied()).status();
+    let status = status.map_err(|error| format!("cargo did not start: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+}
+
+fn command(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(arguments).current_dir(root);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn the_last_lines_of_test_programs_add_up() {
+        let mut total = Counts::default();
+        for line in [
+            "test a::b ... ok",
+            "test result: ok. 15 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.19s",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1s",
+        ] {
+            total.add(line);
+        }
+        assert_eq!(total, Counts { passed: 18, failed: 2, ignored: 1 });
+    }
 }
