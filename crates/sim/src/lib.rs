@@ -1,0 +1,11 @@
+//! Machinery that looks for the ways in which lightning_db could lose data, give a wrong answer or leak a secret.
+//!
+//! ```text
+//! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
+//! random.rs     numbers that one seed repeats
+//! coverage.rs   how often each thing happened, with a floor on each
+//! ```
+
+pub mod coverage;
+pub mod machine;
+pub mod random;
