@@ -4,8 +4,10 @@
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! random.rs     numbers that one seed repeats
 //! coverage.rs   how often each thing happened, with a floor on each
+//! soak/         real files and threads for an hour: nothing may grow
 //! ```
 
 pub mod coverage;
 pub mod machine;
 pub mod random;
+pub mod soak;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lightning_sim::soak;
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -13,8 +14,20 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Campaign {}
+enum Campaign {
+    /// Real files and real threads for an hour: nothing may grow.
+    Soak(soak::Options),
+}
 
 fn main() -> ExitCode {
-    match Arguments::parse().campaign {}
+    let outcome = match Arguments::parse().campaign {
+        Campaign::Soak(options) => soak::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("lightning_sim: {what}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,0 +1,128 @@
+//! Whether a run stays what it is. Flushes, merges and backups make every figure go up and down, so what is compared is
+//! the level of the last quarter with that of the second one: the lowest tenth, where a leak shows first, the mean, and the
+//! highest value.
+
+use std::fmt::Write;
+
+use super::measure::Sample;
+
+/// A figure, and how much higher than in the second quarter it may be in the last.
+pub(super) struct Measure {
+    pub(super) name: &'static str,
+    pub(super) of: fn(&Sample) -> u64,
+    /// What it is divided by to be shown.
+    unit: f64,
+    /// The share by which it may be higher.
+    share: f64,
+    /// And this much on top.
+    slack: u64,
+    /// What it may never exceed.
+    limit: Option<u64>,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// The anonymous memory of a process with one database stays within its cache and 192 MiB. The soak opens copies beside.
+const MEMORY_LIMIT: u64 = (8 + 192) * MIB;
+
+pub(super) const MEASURES: [Measure; 16] = [
+    Measure { limit: Some(MEMORY_LIMIT), ..bytes("anonymous", |s| s.process.anonymous, 4 * MIB) },
+    bytes("accounted", |s| s.accounted, MIB),
+    count("descriptors", |s| s.process.descriptors, 8),
+    count("threads", |s| s.process.threads, 2),
+    bytes("disk", |s| s.disk.bytes, 8 * MIB),
+    count("files", |s| s.disk.count, 10),
+    Measure { unit: 1024.0, ..bytes("manifest", |s| s.manifest, 8 << 10) },
+    Measure { unit: 1024.0, ..bytes("keyring", |s| s.keyring, 8 << 10) },
+    bytes("live", |s| s.live_bytes, 4 * MIB),
+    bytes("log", |s| s.log_bytes, 4 * MIB),
+    count("segments", |s| s.segments, 10),
+    count("runs", |s| s.runs, 4),
+    count("versions", |s| s.versions, 4),
+    bytes("memtables", |s| s.memtable_bytes, MIB),
+    bytes("repository", |s| s.repository.bytes, 8 * MIB),
+    count("objects", |s| s.repository.count, 20),
+];
+
+const fn bytes(name: &'static str, of: fn(&Sample) -> u64, slack: u64) -> Measure {
+    Measure { name, of, unit: MIB as f64, share: 0.1, slack, limit: None }
+}
+
+const fn count(name: &'static str, of: fn(&Sample) -> u64, slack: u64) -> Measure {
+    Measure { name, of, unit: 1.0, share: 0.1, slack, limit: None }
+}
+
+/// Low, mean and high of a quarter.
+struct Level {
+    low: f64,
+    mean: f64,
+    high: f64,
+}
+
+impl Level {
+    fn of(measure: &Measure, samples: &[Sample]) -> Self {
+        let mut values: Vec<u64> = samples.iter().map(measure.of).collect();
+        values.sort_unstable();
+        let count = values.len().max(1);
+        Self {
+            low: values.get(count / 10).copied().unwrap_or(0) as f64,
+            mean: values.iter().sum::<u64>() as f64 / count as f64,
+            high: values.last().copied().unwrap_or(0) as f64,
+        }
+    }
+}
+
+/// What grew.
+pub(super) fn growth(samples: &[Sample]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let [_, second, _, last] = quarters(samples);
+    for measure in &MEASURES {
+        let (before, after) = (Level::of(measure, second), Level::of(measure, last));
+        let mut compare = |which: &str, before: f64, after: f64, leeway: f64| {
+            let bound = before * (1.0 + measure.share * leeway) + measure.slack as f64 * leeway;
+            if after > bound {
+                let [before, after] = [before, after].map(|value| value / measure.unit);
+                problems.push(format!("{} grew: {which} {before:.1}, then {after:.1}", measure.name));
+            }
+        };
+        compare("lowest tenth", before.low, after.low, 1.0);
+        compare("mean", before.mean, after.mean, 1.0);
+        compare("highest", before.high, after.high, 3.0);
+        let highest = Level::of(measure, samples).high;
+        if measure.limit.is_some_and(|limit| highest > limit as f64) {
+            problems.push(format!(
+                "{} came to {:.1}, beyond its limit",
+                measure.name,
+                highest / measure.unit
+            ));
+        }
+    }
+    problems
+}
+
+fn quarters(samples: &[Sample]) -> [&[Sample]; 4] {
+    let at = |quarter: usize| samples.len() * quarter / 4;
+    std::array::from_fn(|quarter| &samples[at(quarter)..at(quarter + 1)])
+}
+
+/// Low, mean and high of every figure, in each quarter.
+pub(super) fn table(samples: &[Sample]) -> String {
+    let mut text = format!("{:<12}", "");
+    for quarter in 1..=4 {
+        let _ = write!(text, "{:>28}", format!("quarter {quarter}: low mean high"));
+    }
+    text.push('\n');
+    for measure in &MEASURES {
+        let _ = write!(text, "{:<12}", measure.name);
+        for quarter in quarters(samples) {
+            let level = Level::of(measure, quarter);
+            let [low, mean, high] = [level.low, level.mean, level.high].map(|value| value / measure.unit);
+            let _ = write!(text, "{:>28}", format!("{low:.1} {mean:.1} {high:.1}"));
+        }
+        text.push('\n');
+    }
+    if let Some(last) = samples.last() {
+        let _ = writeln!(text, "{} operations in {:.0} seconds", last.operations, last.seconds);
+    }
+    text
+}
