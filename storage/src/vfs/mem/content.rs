@@ -1,30 +1,34 @@
 //! One file's bytes: as processes see them, and as the disk has them.
 
+use std::sync::Arc;
+
 use super::crash::Chance;
 
 /// The unit a disk writes at once, in bytes; but even that may be torn.
 const SECTOR: usize = 512;
 
 /// Invariant: applying `unsynced` in order to `durable` gives `current`, unless
-/// [`lose_writes`](Content::lose_writes) has dropped some of it.
-#[derive(Default)]
+/// [`lose_writes`](Content::lose_writes) has dropped some of it. Clones share bytes until they change.
+#[derive(Clone, Default)]
 pub(super) struct Content {
-    current: Vec<u8>,
-    durable: Vec<u8>,
+    current: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
     /// Handles and maps that keep the file alive without a name.
     pub(super) opens: u64,
 }
 
+#[derive(Clone)]
 enum Change {
-    Write { offset: usize, bytes: Box<[u8]> },
+    Write { offset: usize, bytes: Arc<[u8]> },
     SetLen(usize),
 }
 
 impl Content {
-    /// A file that is already on the disk.
-    pub(super) fn synced(bytes: Vec<u8>) -> Self {
-        Self { durable: bytes.clone(), current: bytes, ..Self::default() }
+    /// A file with the bytes that `other` has now, all of them on the disk.
+    pub(super) fn synced_copy(other: &Self) -> Self {
+        let bytes = Arc::clone(&other.current);
+        Self { durable: Arc::clone(&bytes), current: bytes, ..Self::default() }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -41,7 +45,7 @@ impl Content {
 
     pub(super) fn sync(&mut self) {
         for change in self.unsynced.drain(..) {
-            change.apply(&mut self.durable);
+            change.apply(Arc::make_mut(&mut self.durable));
         }
     }
 
@@ -53,19 +57,20 @@ impl Content {
 
     /// Flips the bits of `mask` in a byte, on the disk too; false when there is no such byte.
     pub(super) fn corrupt(&mut self, offset: usize, mask: u8) -> bool {
-        let Some(byte) = self.current.get_mut(offset) else {
+        if offset >= self.current.len() {
             return false;
-        };
-        *byte ^= mask;
-        if let Some(byte) = self.durable.get_mut(offset) {
-            *byte ^= mask;
+        }
+        for bytes in [&mut self.current, &mut self.durable] {
+            if let Some(byte) = Arc::make_mut(bytes).get_mut(offset) {
+                *byte ^= mask;
+            }
         }
         // A change waiting for its sync would bring the old byte back.
         for change in &mut self.unsynced {
             if let Change::Write { offset: start, bytes } = change
-                && let Some(byte) = offset.checked_sub(*start).and_then(|at| bytes.get_mut(at))
+                && let Some(at) = offset.checked_sub(*start).filter(|at| *at < bytes.len())
             {
-                *byte ^= mask;
+                Arc::make_mut(bytes)[at] ^= mask;
             }
         }
         true
@@ -79,7 +84,7 @@ impl Content {
         if let Some(chance) = chance {
             let resized_until = chance.below(changes.len() + 1);
             for (index, change) in changes.iter().enumerate() {
-                change.apply_in_part(&mut self.durable, index < resized_until, chance);
+                change.apply_in_part(Arc::make_mut(&mut self.durable), index < resized_until, chance);
             }
         }
         self.current.clone_from(&self.durable);
@@ -87,7 +92,7 @@ impl Content {
     }
 
     fn change(&mut self, change: Change) {
-        change.apply(&mut self.current);
+        change.apply(Arc::make_mut(&mut self.current));
         self.unsynced.push(change);
     }
 }

@@ -375,6 +375,22 @@ fn a_copied_tree_is_whole_durable_and_separate() {
 }
 
 #[test]
+fn a_forked_disk_goes_its_own_way_with_what_was_not_synced() {
+    let vfs = MemVfs::new();
+    let file = create_durable(&vfs, "a", b"old");
+    file.write_all_at(b"new", 0).unwrap();
+    let lock = vfs.lock(path("lock")).unwrap();
+    let (lost, kept) = (vfs.fork(), vfs.fork());
+    let _of_its_own = kept.lock(path("lock")).unwrap();
+    cut(&lost, Keep::Nothing);
+    assert_eq!((content(&lost, "a"), content(&kept, "a")), (Some(b"old".into()), Some(b"new".into())));
+    kept.corrupt(path("a"), 0, 1).unwrap();
+    file.write_all_at(b"N", 0).unwrap();
+    assert_eq!((content(&vfs, "a"), content(&kept, "a")), (Some(b"New".into()), Some(b"oew".into())));
+    drop(lock);
+}
+
+#[test]
 fn calls_and_bytes_are_counted() {
     let vfs = MemVfs::new();
     create_durable(&vfs, "a", b"12345");

@@ -22,6 +22,7 @@ pub(super) enum Entry {
     Dir(Inode),
 }
 
+#[derive(Clone)]
 pub(super) struct Tree {
     files: BTreeMap<Inode, Content>,
     dirs: BTreeMap<Inode, Dir>,
@@ -29,7 +30,7 @@ pub(super) struct Tree {
     next: Inode,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Dir {
     current: BTreeMap<String, Entry>,
     durable: BTreeMap<String, Entry>,
@@ -44,6 +45,7 @@ struct Name {
     name: String,
 }
 
+#[derive(Clone)]
 struct Change {
     name: Name,
     /// What the name stands for from now on; `None`: for nothing.
