@@ -14,7 +14,7 @@ use lightning_db_storage::Incarnation;
 use lightning_db_storage::manifest::Manifest;
 use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::wal::LogSource;
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 use crate::backup::{BackupSummary, Progress, store_at};
 use crate::database::Database;

@@ -1,6 +1,6 @@
 //! Copying bytes that have a known length and hash, and telling how far a long operation is.
 
-use parking_lot::Mutex;
+use lightning_db_sync::{Mutex, thread};
 
 use crate::Result;
 
@@ -61,10 +61,10 @@ pub(crate) fn for_each_parallel<T: Sync>(
             work(item).inspect_err(|_| queue.lock().by_ref().for_each(drop))?;
         }
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let others: Vec<_> = (1..PARALLEL_COPIES.min(items.len())).map(|_| scope.spawn(drain)).collect();
         let own = drain();
-        let join = |other: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+        let join = |other: thread::ScopedJoinHandle<'_, Result<()>>| {
             other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         others.into_iter().map(join).fold(own, Result::and)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lightning_db_storage::SequenceNumber;
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 use super::hot_records::{FillTicket, HotRecords};
 

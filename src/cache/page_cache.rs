@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::page::Page;
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 use super::clock::{Clock, Mark};
 use super::counter::Counter;

@@ -131,7 +131,9 @@ impl Database {
                 outcome => return outcome,
             };
             match retries.pause(&*self.engine.ctx.entropy)? {
-                Some(pause) if clock.monotonic() + pause < last_start => std::thread::sleep(pause),
+                Some(pause) if clock.monotonic() + pause < last_start => {
+                    lightning_db_sync::thread::sleep(pause)
+                }
                 _ => return Err(error),
             }
         }

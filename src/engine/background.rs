@@ -1,10 +1,10 @@
 //! Threads that work beside the callers: one flushes, some merge, one keeps time.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use lightning_db_sync::thread::{self, JoinHandle};
+use lightning_db_sync::{Condvar, Instant, Mutex};
 
 use super::{Engine, reserve};
 use crate::config::WalSyncMode;
@@ -83,7 +83,7 @@ impl Signals {
         }
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            if !thread::is_current(&thread) && thread.join().is_err() {
                 tracing::error!("a background thread ended by a panic");
             }
         }
@@ -117,7 +117,7 @@ fn start_all(engine: &Arc<Engine>) -> Result<()> {
 
 fn spawn(engine: &Arc<Engine>, name: &str, work: fn(&Engine)) -> Result<()> {
     let shared = Arc::clone(engine);
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
+    let spawned = thread::spawn(name, move || work(&shared));
     let handle = spawned.map_err(|error| Error::Io {
         action: "start a thread for",
         path: engine.ctx.directory.clone(),

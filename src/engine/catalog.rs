@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lightning_db_storage::manifest::{Manifest, ManifestStore};
 use lightning_db_storage::segment::{SealContext, SegmentIds, SegmentKind};
 use lightning_db_storage::{Generation, Result, SegmentId, StorageError};
-use parking_lot::{Mutex, MutexGuard};
+use lightning_db_sync::Mutex;
 
 /// The current manifest.
 pub(crate) struct Catalog {
@@ -82,7 +82,7 @@ impl Catalog {
         ctx.vfs.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
         state.store.commit(&next, &ctx.keyring.read(), &*ctx.entropy)?;
         state.manifest = next;
-        then(&MutexGuard::map(state, |state| &mut state.manifest));
+        then(&state.manifest);
         Ok(())
     }
 

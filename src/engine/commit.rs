@@ -15,7 +15,7 @@ use lightning_db_storage::wal::{
     CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter,
 };
 use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::op::{Op, OpValue, OwnedValue};

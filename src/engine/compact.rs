@@ -14,7 +14,7 @@ use lightning_db_storage::tree::{
     TreeRef, TreeStream, build, merge_into_base,
 };
 use lightning_db_storage::{Result as StorageResult, SegmentId, StorageError};
-use parking_lot::{Condvar, Mutex};
+use lightning_db_sync::{Condvar, Mutex};
 
 use super::flush::extent_bytes;
 use super::install::{Change, write_filter};

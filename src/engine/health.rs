@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use crate::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Changing the keyring of an open database: slots and epochs.
 
 use lightning_db_crypto::{Entropy, KeyProvider, Keyring};
-use parking_lot::RwLockUpgradableReadGuard;
+use lightning_db_sync::RwLockUpgradableReadGuard;
 
 use super::Engine;
 use crate::error::{Error, Result};

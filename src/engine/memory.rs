@@ -11,7 +11,7 @@ use lightning_db_storage::page::Page;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr};
 use lightning_db_storage::segment::SegmentKind;
 use lightning_db_storage::tree::{BuildOptions, EntryStream, PageSource, build, read_page};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::Engine;
 use super::segments::{OpenSegment, SegmentTable};

@@ -57,7 +57,7 @@ use lightning_db_storage::segment::{
     SealContext, SegmentKind, SegmentSetOptions, SegmentSetWriter, WriterOptions,
 };
 use lightning_db_storage::vfs::FileLock;
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use crate::cache::Caches;
 use crate::config::LightningDbConfig;

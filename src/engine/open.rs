@@ -20,7 +20,7 @@ use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::vfs::{FileLock, Vfs};
 use lightning_db_storage::wal::{Fork, PreparedSegment, WalStart, WalWriter, prepare_segment};
 use lightning_db_storage::{Generation, Incarnation, SegmentId, SequenceNumber, StorageError};
-use parking_lot::{Mutex, RwLock};
+use lightning_db_sync::{Mutex, RwLock, thread};
 
 use super::catalog::Catalog;
 use super::commit::Commits;
@@ -355,7 +355,7 @@ fn attempt_lock(
         if attempts >= patience() {
             return Err(Error::Locked { path: path.to_path_buf() });
         }
-        std::thread::sleep(LOCK_PAUSE);
+        thread::sleep(LOCK_PAUSE);
     }
 }
 

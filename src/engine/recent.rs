@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lightning_db_storage::{Result, SequenceNumber};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::Engine;
 use super::version::Version;

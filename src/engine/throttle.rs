@@ -7,7 +7,9 @@
 //! until it is long enough to sleep for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use lightning_db_sync::{Instant, thread};
 
 use super::Engine;
 use super::flush::MAX_FROZEN;
@@ -62,7 +64,7 @@ impl Engine {
                     let owed = bytes.saturating_add(COMMIT_BYTES).saturating_mul(nanos_per_byte);
                     if let Some(delay) = self.owed.add(owed) {
                         waited.get_or_insert_with(Instant::now);
-                        std::thread::sleep(delay.min(LONGEST_DELAY));
+                        thread::sleep(delay.min(LONGEST_DELAY));
                     }
                     break Ok(());
                 }

@@ -16,7 +16,7 @@ use lightning_db_storage::segment::{
     ReadMode, SealContext, SegmentIds, SegmentInfo, SegmentReader, SegmentSetOptions, SegmentSetWriter,
 };
 use lightning_db_storage::{Result, SegmentId, StorageError};
-use parking_lot::{Mutex, RwLock};
+use lightning_db_sync::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 /// A value this long, in bytes, is kept apart from the pages, and is not copied by merges.

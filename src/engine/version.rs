@@ -17,7 +17,7 @@ use lightning_db_storage::manifest::RunInfo;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::TreeRef;
 use lightning_db_storage::{Result, SequenceNumber};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::segments::{SegmentTable, unknown_segment};

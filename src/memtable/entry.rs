@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::SequenceNumber;
 use lightning_db_storage::page::EntryKind;
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 use zeroize::Zeroize;
 
 use crate::shared_bytes::{SharedBytes, heap_bytes};

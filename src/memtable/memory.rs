@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::entry::{KeyEntry, MemHit};

@@ -1,7 +1,7 @@
 //! Publication through the `metrics` facade: whatever recorder the application has installed takes it from there.
 
+use lightning_db_sync::Mutex;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use parking_lot::Mutex;
 
 use super::histogram::LatencyHistogram;
 use super::metrics::MetricsSnapshot;

@@ -1,6 +1,6 @@
 //! Which pages are being read just now, so that no two threads decrypt the same one.
 
-use parking_lot::{Condvar, Mutex};
+use lightning_db_sync::{Condvar, Mutex};
 
 use crate::cache::PageKey;
 

@@ -1,12 +1,12 @@
 //! Threads that read pages before somebody needs them.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{Builder, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
-use parking_lot::Mutex;
+use lightning_db_sync::thread::{self, JoinHandle};
+use lightning_db_sync::{Condvar, Mutex};
 
 use super::pages::PageStore;
 
@@ -17,13 +17,29 @@ const QUEUE_LEN: usize = 1024;
 pub(super) struct Prefetcher {
     pages: Arc<PageStore>,
     workers: usize,
-    pool: OnceLock<Pool>,
-    stopped: Arc<AtomicBool>,
+    queue: Arc<Queue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stopped: AtomicBool,
 }
 
-struct Pool {
-    jobs: Mutex<Option<Sender<Job>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    phase: Phase,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Idle,
+    Running,
+    Ended,
 }
 
 struct Job {
@@ -36,7 +52,8 @@ struct Job {
 impl Prefetcher {
     /// With `workers` threads.
     pub(super) fn new(pages: Arc<PageStore>, workers: usize) -> Self {
-        Self { pages, workers, pool: OnceLock::new(), stopped: Arc::default() }
+        let (queue, threads) = (Arc::default(), Mutex::default());
+        Self { pages, workers, queue, threads, stopped: AtomicBool::new(false) }
     }
 
     /// Has these pages read, as far as there is room in the queue.
@@ -45,40 +62,49 @@ impl Prefetcher {
         if missing.peek().is_none() || self.stopped.load(Ordering::Acquire) {
             return;
         }
-        let Some(jobs) = self.pool.get_or_init(|| self.start()).jobs.lock().clone() else { return };
-        for ptr in missing {
-            if jobs.try_send(Job { blocks: Arc::clone(blocks), kind, ptr: *ptr }).is_err() {
-                return;
-            }
+        let mut waiting = self.queue.waiting.lock();
+        if waiting.phase == Phase::Idle {
+            waiting.phase = self.start();
+        }
+        if waiting.phase == Phase::Ended {
+            return;
+        }
+        let room = QUEUE_LEN.saturating_sub(waiting.jobs.len());
+        for ptr in missing.take(room) {
+            waiting.jobs.push_back(Job { blocks: Arc::clone(blocks), kind, ptr: *ptr });
+            self.queue.changed.notify_one();
         }
     }
 
     /// Ends the threads, and returns when they have ended.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        let Some(pool) = self.pool.get() else { return };
-        drop(pool.jobs.lock().take());
-        for thread in std::mem::take(&mut *pool.threads.lock()) {
+        let unread = {
+            let mut waiting = self.queue.waiting.lock();
+            waiting.phase = Phase::Ended;
+            std::mem::take(&mut waiting.jobs)
+        };
+        self.queue.changed.notify_all();
+        drop(unread);
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread that reads ahead panicked");
             }
         }
     }
 
-    fn start(&self) -> Pool {
-        let (sender, jobs) = bounded(QUEUE_LEN);
-        let mut threads = Vec::new();
+    fn start(&self) -> Phase {
+        let mut threads = self.threads.lock();
         for number in 0..self.workers {
-            let (pages, jobs, stopped) = (Arc::clone(&self.pages), jobs.clone(), Arc::clone(&self.stopped));
-            let name = format!("lightning-read-{number}");
-            match Builder::new().name(name).spawn(move || work(&pages, &jobs, &stopped)) {
+            let (pages, queue) = (Arc::clone(&self.pages), Arc::clone(&self.queue));
+            match thread::spawn(&format!("lightning-read-{number}"), move || work(&pages, &queue)) {
                 Ok(thread) => threads.push(thread),
                 // Reading goes on, just not ahead.
                 Err(error) => tracing::warn!(%error, "could not start a thread that reads ahead"),
             }
         }
-        let sender = Some(sender).filter(|_| !threads.is_empty());
-        Pool { jobs: Mutex::new(sender), threads: Mutex::new(threads) }
+        if threads.is_empty() { Phase::Ended } else { Phase::Running }
     }
 }
 
@@ -88,10 +114,24 @@ impl Drop for Prefetcher {
     }
 }
 
-fn work(pages: &PageStore, jobs: &Receiver<Job>, stopped: &AtomicBool) {
-    for Job { blocks, kind, ptr } in jobs {
-        if !stopped.load(Ordering::Acquire) {
-            pages.read_ahead(&*blocks, kind, &ptr);
+fn work(pages: &PageStore, queue: &Queue) {
+    while let Some(Job { blocks, kind, ptr }) = queue.next() {
+        pages.read_ahead(&*blocks, kind, &ptr);
+    }
+}
+
+impl Queue {
+    /// The job that waited longest, as soon as there is one. None at the end.
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.phase == Phase::Ended {
+                return None;
+            }
+            match waiting.jobs.pop_front() {
+                Some(job) => return Some(job),
+                None => self.changed.wait(&mut waiting),
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use lightning_db_storage::segment::{
 use lightning_db_storage::tree::{BuildOptions, EntryStream, TreeRef, build};
 use lightning_db_storage::vfs::{MemVfs, Vfs};
 use lightning_db_storage::{Generation, Incarnation, Result, SegmentId, StorageError};
-use parking_lot::{Mutex, RwLock};
+use lightning_db_sync::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use crate::memtable::MemValue;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lightning_db_storage::clock::Clock;
-use parking_lot::{Condvar, Mutex};
+use lightning_db_sync::{Condvar, Mutex};
 
 use super::key::Key;
 use crate::error::{Error, Result};

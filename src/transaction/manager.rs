@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::TransactionId;
 use super::lock_table::{LockTable, Owner};

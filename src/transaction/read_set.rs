@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::key::Key;
 use crate::read::KeyRange;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use lightning_db_sync::thread::{self, JoinHandle};
+use lightning_db_sync::{Condvar, Mutex};
 
 use super::manager::Shared;
 use crate::error::{Error, Result};
@@ -50,8 +50,8 @@ impl Reaper {
         let mut thread = self.thread.lock();
         if thread.is_none() && !self.signals.state.lock().stopping {
             let (shared, signals) = (Arc::clone(shared), Arc::clone(&self.signals));
-            let builder = std::thread::Builder::new().name("lightning-reaper".to_owned());
-            let spawned = builder.spawn(move || run(&shared, &signals)).map_err(|error| Error::Io {
+            let spawned = thread::spawn("lightning-reaper", move || run(&shared, &signals));
+            let spawned = spawned.map_err(|error| Error::Io {
                 action: "start a thread for transactions of",
                 path: "the database".into(),
                 source: Arc::new(error),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use lightning_db_sync::{Mutex, MutexGuard};
 
 use super::TransactionId;
 use super::open::OpenTransaction;

@@ -24,7 +24,7 @@ use lightning_db_storage::manifest::{Manifest, ManifestStore};
 use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::vfs::Vfs;
 use lightning_db_storage::{Result, StorageError};
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 pub use report::{CheckReport, Covered, Finding, Severity};
 pub use trees::check_trees;

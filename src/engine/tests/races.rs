@@ -10,7 +10,7 @@ use std::time::Duration;
 use lightning_db_crypto::KeySource;
 use lightning_db_storage::segment::SegmentKind;
 use lightning_db_storage::vfs::{DirEntry, FileLock, MemVfs, Metadata, OpenHow, Vfs, VfsFile};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::support::{PATH, World, small};
 use crate::database::Database;

@@ -9,7 +9,7 @@ use lightning_db_crypto::{KeySource, SeededEntropy};
 use lightning_db_storage::clock::ManualClock;
 use lightning_db_storage::tree::{Cursor, DirectPages, ReadAhead};
 use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, MemVfs, Vfs};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use crate::config::LightningDbConfig;
 use crate::database::Database;

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 use zeroize::Zeroizing;
 use zstd::zstd_safe::DDict;
 

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, Keyring};
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 use crate::clock::Clock;
 use crate::vfs::Vfs;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 use zeroize::Zeroizing;
 
 use crate::compress::DictionaryTrainer;

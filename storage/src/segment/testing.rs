@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_crypto::{DatabaseId, EpochId, KeySource, Keyring, SeededEntropy};
-use parking_lot::RwLock;
+use lightning_db_sync::RwLock;
 
 use crate::clock::ManualClock;
 use crate::compress::CompressionSettings;

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use lightning_db_sync::{Mutex, RwLock};
 
 use super::WalMode;
 use crate::vfs::{VfsFile, WriteMap};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::extents::Extents;
 use crate::{FrameNumber, Result, StorageError};

@@ -8,7 +8,7 @@ mod writing;
 use std::sync::Arc;
 
 use lightning_db_crypto::EpochId;
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 
 use super::*;
 use crate::segment::SealContext;

@@ -1,16 +1,26 @@
-//! Dependencies point one way: crypto ← storage ← recovery, backup ← the root crate ← programs.
+//! Dependencies point one way: crypto, sync ← storage ← recovery, backup ← the root crate ← programs.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 /// Each crate's folder, and the project's crates that it may name.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("crypto", &[]),
-    ("storage", &["lightning_db_crypto"]),
-    ("recovery", &["lightning_db_crypto", "lightning_db_storage"]),
-    ("backup", &["lightning_db_crypto", "lightning_db_storage"]),
-    ("", &["lightning_db_crypto", "lightning_db_storage", "lightning_db_recovery", "lightning_db_backup"]),
+    ("sync", &[]),
+    ("storage", &["lightning_db_crypto", "lightning_db_sync"]),
+    ("recovery", &["lightning_db_crypto", "lightning_db_storage", "lightning_db_sync"]),
+    ("backup", &["lightning_db_crypto", "lightning_db_storage", "lightning_db_sync"]),
+    (
+        "",
+        &[
+            "lightning_db_crypto",
+            "lightning_db_storage",
+            "lightning_db_recovery",
+            "lightning_db_backup",
+            "lightning_db_sync",
+        ],
+    ),
     ("crates/cli", &["lightning_db"]),
 ];
 

@@ -4,6 +4,7 @@ mod direction;
 mod options;
 mod reach;
 mod size;
+mod waiting;
 
 use std::fs;
 use std::io;
@@ -15,13 +16,23 @@ pub(crate) fn findings(root: &Path) -> io::Result<Vec<String>> {
     all.extend(reach::findings(root)?);
     all.extend(options::findings(root)?);
     all.extend(size::findings(root)?);
+    all.extend(waiting::findings(root)?);
     all.sort();
     Ok(all)
 }
 
 /// The folders that hold a crate's source, relative to the project.
-const SOURCE_FOLDERS: [&str; 7] =
-    ["src", "crypto/src", "storage/src", "recovery/src", "backup/src", "crates/cli/src", "xtask/src"];
+const SOURCE_FOLDERS: [&str; 9] = [
+    "src",
+    "sync/src",
+    "crypto/src",
+    "storage/src",
+    "recovery/src",
+    "backup/src",
+    "crates/cli/src",
+    "crates/sim/src",
+    "xtask/src",
+];
 
 /// Every Rust file below `folder`, sorted; none where the folder is missing.
 fn rust_files(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -30,7 +30,7 @@ use lightning_db_storage::wal::{
     WalSegmentInfo, WalStart, WalWriter, prepare_segment,
 };
 use lightning_db_storage::{Generation, Incarnation, Result, SegmentId, SequenceNumber};
-use parking_lot::{Mutex, RwLock};
+use lightning_db_sync::{Mutex, RwLock};
 
 use crate::check::{CheckReport, Depth, Place, Use, check_database, check_directory};
 

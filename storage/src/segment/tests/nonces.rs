@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use lightning_db_crypto::{AeadKey, AeadSuite, CryptoError, Entropy, Nonce, SecretKey, SuiteId, Tag};
-use parking_lot::Mutex;
+use lightning_db_sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
