@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::mem::{BytesMap, MemFile};
 use super::{CallKind, DirEntry, FileLock, MemVfs, Metadata, OpenHow, ReadMap, Vfs, VfsFile, WriteMap};
-pub use plan::{Call, Calls, Effect, Fault, FaultPlan, InjectedCrash};
+pub use plan::{Call, Calls, Effect, Elsewhere, Fault, FaultPlan, InjectedCrash};
 
 /// Passes calls on to another file system, except for those that its [`FaultPlan`] makes
 /// fail.
@@ -134,7 +134,7 @@ impl Vfs for FaultyVfs {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FaultyFile {
     inner: Arc<dyn VfsFile>,
     /// The same file, when it is in memory and can be told to lose its writes.
@@ -149,15 +149,53 @@ impl FaultyFile {
                 self.memory.as_ref().map_or(Ok(()), |file| file.lose_writes())?;
                 Err(self.seam.error(error))
             }
+            Some(Effect::DropWrites(error)) => {
+                self.memory.as_ref().map_or(Ok(()), |file| file.drop_writes())?;
+                Err(self.seam.error(error))
+            }
             _ => sync(),
         }
+    }
+
+    /// Reads what `effect` gives in place of what is there.
+    fn read_struck(&self, effect: Option<Effect>, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match (effect, &self.memory) {
+            (Some(Effect::MisdirectRead(Elsewhere::Offset(by))), _) => {
+                let at = offset.wrapping_add(by).checked_rem(self.inner.len()?);
+                self.inner.read_at(buf, at.unwrap_or(offset))
+            }
+            (Some(Effect::MisdirectRead(Elsewhere::File(choice))), Some(memory)) => {
+                match memory.neighbour(&self.seam.path, choice) {
+                    Some(other) => other.read_at(buf, offset),
+                    None => memory.read_at(buf, offset),
+                }
+            }
+            (Some(Effect::StaleRead), Some(memory)) => memory.read_stale(buf, offset),
+            _ => self.inner.read_at(buf, offset),
+        }
+    }
+
+    /// Whether `effect` kept the write from its place.
+    fn misdirected(&self, effect: Option<Effect>, bytes: &[u8], offset: u64) -> io::Result<bool> {
+        match (effect, &self.memory) {
+            (Some(Effect::IgnoreWrite), _) => {}
+            (Some(Effect::MisdirectWrite(Elsewhere::Offset(by))), Some(memory)) => {
+                memory.scribble(bytes, offset.wrapping_add(by))?;
+            }
+            (Some(Effect::MisdirectWrite(Elsewhere::File(choice))), Some(memory)) => {
+                let Some(other) = memory.neighbour(&self.seam.path, choice) else { return Ok(false) };
+                other.scribble(bytes, offset)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
 impl VfsFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let effect = self.seam.decide(CallKind::Read, offset, buf.len())?;
-        let mut count = self.inner.read_at(buf, offset)?;
+        let mut count = self.read_struck(effect, buf, offset)?;
         match effect {
             // Not to zero, which would mean the end of the file.
             Some(Effect::ShortRead) => count = count.div_ceil(2),
@@ -170,6 +208,9 @@ impl VfsFile for FaultyFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let effect = self.seam.decide(CallKind::Write, offset, buf.len())?;
+        if self.misdirected(effect, buf, offset)? {
+            return Ok(());
+        }
         self.seam.write(effect, buf, |part| self.inner.write_all_at(part, offset))
     }
 
@@ -194,15 +235,23 @@ impl VfsFile for FaultyFile {
     fn map_write(&self, offset: u64, len: usize) -> io::Result<Box<dyn WriteMap>> {
         self.seam.decide(CallKind::MapWrite, offset, len)?;
         let inner = self.inner.map_write(offset, len)?;
-        Ok(Box::new(FaultyWriteMap { inner, seam: self.seam.clone() }))
+        Ok(Box::new(FaultyWriteMap { inner, start: offset, file: self.clone() }))
     }
 
     fn map_read(&self, len: usize) -> io::Result<Arc<dyn ReadMap>> {
         let effect = self.seam.decide(CallKind::MapRead, 0, len)?;
         let map = self.inner.map_read(len)?;
-        let Some(Effect::FlipBit(bit)) = effect else { return Ok(map) };
+        if effect.is_none() {
+            return Ok(map);
+        }
         let mut bytes: Box<[u8]> = map.bytes().into();
-        flip(&mut bytes, bit);
+        if let Some(Effect::FlipBit(bit)) = effect {
+            flip(&mut bytes, bit);
+        } else {
+            // What the wrong place has not, the map shows as zeros, like the end of a file's last page.
+            bytes.fill(0);
+            self.read_struck(effect, &mut bytes, 0)?;
+        }
         Ok(Arc::new(BytesMap(bytes)))
     }
 }
@@ -210,17 +259,26 @@ impl VfsFile for FaultyFile {
 #[derive(Debug)]
 struct FaultyWriteMap {
     inner: Box<dyn WriteMap>,
-    seam: Seam,
+    /// Where in the file the map begins.
+    start: u64,
+    file: FaultyFile,
 }
 
 impl WriteMap for FaultyWriteMap {
     fn write(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let effect = self.seam.decide(CallKind::MapStore, offset as u64, bytes.len())?;
-        self.seam.write(effect, bytes, |part| self.inner.write(offset, part))
+        let seam = &self.file.seam;
+        let effect = seam.decide(CallKind::MapStore, offset as u64, bytes.len())?;
+        if self.file.misdirected(effect, bytes, self.start + offset as u64)? {
+            return Ok(());
+        }
+        seam.write(effect, bytes, |part| self.inner.write(offset, part))
     }
 
     fn publish_u32(&self, offset: usize, word: u32) -> io::Result<()> {
-        self.seam.decide(CallKind::MapPublish, offset as u64, 4)?;
+        let effect = self.file.seam.decide(CallKind::MapPublish, offset as u64, 4)?;
+        if self.file.misdirected(effect, &word.to_le_bytes(), self.start + offset as u64)? {
+            return Ok(());
+        }
         self.inner.publish_u32(offset, word)
     }
 }
@@ -243,9 +301,16 @@ impl Seam {
         bytes: &[u8],
         write: impl FnOnce(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        if let Some(Effect::TearWrite(error)) = effect {
-            if bytes.len() > WORD {
-                write(&bytes[..bytes.len() / 2])?;
+        let torn = match effect {
+            Some(Effect::TearWrite(error)) => Some((bytes.len() / 2, error)),
+            Some(Effect::ShortWrite { bytes: kept, error }) => {
+                Some(((kept % (bytes.len() as u64 + 1)) as usize, error))
+            }
+            _ => None,
+        };
+        if let Some((kept, error)) = torn {
+            if bytes.len() > WORD && kept > 0 {
+                write(&bytes[..kept])?;
             }
             return Err(self.error(error));
         }

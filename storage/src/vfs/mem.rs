@@ -309,6 +309,52 @@ impl MemFile {
         Ok(())
     }
 
+    /// As [`lose_writes`](Self::lose_writes) on systems that drop the pages too: reads see what is on the disk.
+    ///
+    /// # Errors
+    /// `StaleNetworkFileHandle` after a simulated crash.
+    pub fn drop_writes(&self) -> io::Result<()> {
+        let mut state = self.handle.state()?;
+        state.tree.content_mut(self.handle.file)?.drop_writes();
+        Ok(())
+    }
+
+    /// As [`VfsFile::read_at`], of the file as it was before the newest write in this range; where that is not known, of
+    /// the file whose name this one took.
+    ///
+    /// # Errors
+    /// As [`VfsFile::read_at`].
+    pub fn read_stale(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        check_range(offset, buf.len())?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let state = self.call(CallKind::Read)?;
+        Ok(copy_out(&state.tree.content(self.handle.file)?.stale(start, buf.len()), buf, start))
+    }
+
+    /// Another file for what goes to the wrong place: the `choice`th, counted round, of those with this one's ending
+    /// (`.wal`); of all others if there is none.
+    pub(super) fn neighbour(&self, path: &Path, choice: u64) -> Option<Self> {
+        let mut others = self.handle.vfs.files();
+        others.retain(|other| *other != Path::new("/").join(path));
+        let alike: Vec<_> =
+            others.iter().filter(|other| other.extension() == path.extension()).cloned().collect();
+        let others = if alike.is_empty() { others } else { alike };
+        let chosen = others.get(choice.checked_rem(others.len() as u64)? as usize)?;
+        self.handle.vfs.open_file(chosen, OpenHow::ReadWrite).ok()
+    }
+
+    /// Overwrites what is there already, from `offset` on counted round the file; never makes it longer.
+    pub(super) fn scribble(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.handle.state()?;
+        let content = state.tree.content_mut(self.handle.file)?;
+        let len = content.bytes().len();
+        if let Some(start) = offset.checked_rem(len as u64) {
+            let start = start as usize;
+            content.write(start, &bytes[..bytes.len().min(len - start)]);
+        }
+        Ok(())
+    }
+
     fn call(&self, kind: CallKind) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.handle.state()?;
         state.counts.add(kind);
@@ -335,10 +381,8 @@ impl VfsFile for MemFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.call(CallKind::Read)?;
         check_range(offset, buf.len())?;
-        let bytes = state.tree.content(self.handle.file)?.bytes();
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let count = buf.len().min(bytes.len() - start);
-        buf[..count].copy_from_slice(&bytes[start..start + count]);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let count = copy_out(state.tree.content(self.handle.file)?.bytes(), buf, start);
         state.counts.bytes_read += count as u64;
         Ok(count)
     }
@@ -512,6 +556,13 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+fn copy_out(bytes: &[u8], buf: &mut [u8], start: usize) -> usize {
+    let start = start.min(bytes.len());
+    let count = buf.len().min(bytes.len() - start);
+    buf[..count].copy_from_slice(&bytes[start..start + count]);
+    count
 }
 
 fn copy_tree(tree: &mut Tree, from: &Path, to: &Path) -> io::Result<()> {

@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use calls::{CallCounts, CallKind};
-pub use faulty::{Call, Calls, Effect, Fault, FaultPlan, FaultyVfs, InjectedCrash};
+pub use faulty::{Call, Calls, Effect, Elsewhere, Fault, FaultPlan, FaultyVfs, InjectedCrash};
 pub use mem::{Keep, MemFile, MemVfs};
 pub use os::OsVfs;
 

@@ -22,6 +22,10 @@ struct State {
     faults: Vec<Fault>,
     /// Mutating calls that still go through before the crash.
     crash_after: Option<u64>,
+    /// What a write that the crash strikes still writes.
+    crash_tear: Option<u64>,
+    strikes: u64,
+    first_strike: Option<Call>,
     crashed: bool,
     counts: CallCounts,
     mutating: u64,
@@ -59,13 +63,41 @@ pub enum Effect {
     Fail(ErrorKind),
     /// A write of more than four bytes writes its first half, a shorter one nothing, and returns this error.
     TearWrite(ErrorKind),
+    /// A write of more than four bytes writes only so many of them, counted round, and returns this error.
+    ShortWrite {
+        /// How many bytes.
+        bytes: u64,
+        /// The error.
+        error: ErrorKind,
+    },
+    /// A write does nothing, and says that it succeeded.
+    IgnoreWrite,
+    /// A write goes elsewhere, over what is there, and says that it succeeded.
+    MisdirectWrite(Elsewhere),
+    /// A read returns what is elsewhere.
+    MisdirectRead(Elsewhere),
+    /// A read returns what was there before the newest write; where that is not known, what is in the file that this one
+    /// replaced by a rename. Only over a [`MemVfs`](crate::vfs::MemVfs); others return what is there.
+    StaleRead,
     /// The sync of a file returns this error, and what it should have synced will never
-    /// reach the disk; the latter only over a [`MemVfs`](crate::vfs::MemVfs).
+    /// reach the disk, though reads still see it; only over a [`MemVfs`](crate::vfs::MemVfs).
     LoseWrites(ErrorKind),
+    /// As [`LoseWrites`](Self::LoseWrites), and reads do not see it either.
+    DropWrites(ErrorKind),
     /// A `read_at` returns only half of what it could.
     ShortRead,
     /// This bit of what a read returns is flipped, counted round when it is shorter.
     FlipBit(u64),
+}
+
+/// The wrong place for a read or write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// So many bytes further on, counted round the file or the map.
+    Offset(u64),
+    /// The same offset, counted round, of this one of the other files, counted round; those with the same ending are
+    /// taken first. Only over a [`MemVfs`](crate::vfs::MemVfs); in others the call goes where it should.
+    File(u64),
 }
 
 /// One recorded call.
@@ -155,10 +187,17 @@ impl Effect {
     fn fits(self, kind: CallKind) -> bool {
         match self {
             Self::Fail(_) => true,
-            Self::TearWrite(_) => matches!(kind, CallKind::Write | CallKind::MapStore),
-            Self::LoseWrites(_) => matches!(kind, CallKind::SyncData | CallKind::SyncAll),
+            Self::TearWrite(_) | Self::ShortWrite { .. } => {
+                matches!(kind, CallKind::Write | CallKind::MapStore)
+            }
+            Self::IgnoreWrite | Self::MisdirectWrite(_) => {
+                matches!(kind, CallKind::Write | CallKind::MapStore | CallKind::MapPublish)
+            }
+            Self::LoseWrites(_) | Self::DropWrites(_) => {
+                matches!(kind, CallKind::SyncData | CallKind::SyncAll)
+            }
             Self::ShortRead => kind == CallKind::Read,
-            Self::FlipBit(_) => kind.is_read(),
+            Self::FlipBit(_) | Self::MisdirectRead(_) | Self::StaleRead => kind.is_read(),
         }
     }
 }
@@ -183,10 +222,30 @@ impl FaultPlan {
         self.state.lock().crash_after = Some(count);
     }
 
+    /// As [`crash_at`](Self::crash_at), but a write that is struck writes its first `bytes` bytes, counted round: none
+    /// to all of them.
+    pub fn crash_at_byte(&self, count: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.crash_after = Some(count);
+        state.crash_tear = Some(bytes);
+    }
+
     /// Whether the planned crash has happened.
     #[must_use]
     pub fn crashed(&self) -> bool {
         self.state.lock().crashed
+    }
+
+    /// How many calls were struck by faults since the beginning.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        self.state.lock().strikes
+    }
+
+    /// The first call that was struck by a fault.
+    #[must_use]
+    pub fn first_strike(&self) -> Option<Call> {
+        self.state.lock().first_strike.clone()
     }
 
     /// Takes all faults away, the crash too. Counts and recorded calls stay.
@@ -194,6 +253,7 @@ impl FaultPlan {
         let mut state = self.state.lock();
         state.faults.clear();
         state.crash_after = None;
+        state.crash_tear = None;
         state.crashed = false;
     }
 
@@ -232,8 +292,11 @@ impl FaultPlan {
             return Err(crash());
         }
         if call.kind.is_mutating() && state.crashes_now() {
-            let torn = Effect::TearWrite(ErrorKind::Other).fits(call.kind);
-            return if torn { Ok(Some(Effect::TearWrite(ErrorKind::Other))) } else { Err(crash()) };
+            let torn = match state.crash_tear {
+                None => Effect::TearWrite(ErrorKind::Other),
+                Some(bytes) => Effect::ShortWrite { bytes, error: ErrorKind::Other },
+            };
+            return if torn.fits(call.kind) { Ok(Some(torn)) } else { Err(crash()) };
         }
         match state.strike(&call) {
             Some(Effect::Fail(kind)) => Err(injected(kind, &call.path)),
@@ -279,6 +342,8 @@ impl State {
             }
         }
         let index = struck?;
+        self.strikes += 1;
+        self.first_strike.get_or_insert_with(|| call.clone());
         let effect = self.faults[index].effect;
         if !self.faults[index].lasting {
             self.faults.remove(index);

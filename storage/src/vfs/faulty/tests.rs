@@ -200,3 +200,103 @@ fn the_system_s_files_can_fail_too() {
     plan.add(Fault::new(Calls::Syncs, Effect::LoseWrites(ErrorKind::Other)));
     assert_eq!(kinds([file.sync_data(), file.sync_data()]), [Some(ErrorKind::Other), None]);
 }
+
+#[test]
+fn a_write_stops_after_any_of_its_bytes() {
+    for bytes in 0..=6 {
+        let (_, plan, vfs) = faulty();
+        let file = create(&vfs, "a");
+        let map = file.write_all_at(&[0; 4096], 0).and_then(|()| file.map_write(0, 4096)).unwrap();
+        plan.add(
+            Fault::new(Calls::Mutating, Effect::ShortWrite { bytes, error: ErrorKind::Other }).lasting(),
+        );
+        let seen = [file.write_all_at(b"123456", 0), map.write(8, b"123456"), map.publish_u32(16, 7)];
+        assert_eq!(kinds(seen), [Some(ErrorKind::Other), Some(ErrorKind::Other), None]);
+        let mut expected = [0; 24];
+        expected[..bytes as usize].copy_from_slice(&b"123456"[..bytes as usize]);
+        expected[8..8 + bytes as usize].copy_from_slice(&b"123456"[..bytes as usize]);
+        expected[16] = 7;
+        assert_eq!(read(file.as_ref(), 24).unwrap(), expected);
+        assert_eq!((plan.strikes(), plan.first_strike().unwrap().len), (2, 6));
+
+        let (memory, plan, vfs) = faulty();
+        let file = create(&vfs, "a");
+        plan.crash_at_byte(0, bytes);
+        assert!(InjectedCrash::caused(&file.write_all_at(b"123456", 0).unwrap_err()));
+        assert_eq!(memory.metadata(path("a")).unwrap().len, bytes);
+    }
+}
+
+#[test]
+fn writes_are_ignored_or_go_elsewhere_and_nobody_is_told() {
+    let elsewhere = |effect, expected: [&[u8]; 2]| {
+        let (_, plan, vfs) = faulty();
+        let (one, two) = (create(&vfs, "1.run"), create(&vfs, "2.run"));
+        create(&vfs, "3.wal");
+        one.write_all_at(b"oneoneone", 0).unwrap();
+        two.write_all_at(b"twotwo", 0).unwrap();
+        plan.add(Fault::new(Calls::Only(CallKind::Write), effect));
+        one.write_all_at(b"NEW", 3).unwrap();
+        assert_eq!([read(one.as_ref(), 99).unwrap(), read(two.as_ref(), 99).unwrap()], expected);
+        one.write_all_at(b"NEW", 3).unwrap();
+        assert_eq!(&read(one.as_ref(), 6).unwrap()[3..], b"NEW", "once only");
+    };
+    elsewhere(Effect::IgnoreWrite, [b"oneoneone", b"twotwo"]);
+    elsewhere(Effect::MisdirectWrite(Elsewhere::Offset(3)), [b"oneoneNEW", b"twotwo"]);
+    elsewhere(Effect::MisdirectWrite(Elsewhere::Offset(5)), [b"oneoneonN", b"twotwo"]);
+    elsewhere(Effect::MisdirectWrite(Elsewhere::File(5)), [b"oneoneone", b"twoNEW"]);
+
+    let (_, plan, vfs) = faulty();
+    let file = create(&vfs, "a");
+    file.write_all_at(&[0; 8192], 0).unwrap();
+    let map = file.map_write(4096, 4096).unwrap();
+    plan.add(Fault::new(Calls::Mutating, Effect::MisdirectWrite(Elsewhere::Offset(8))).lasting());
+    map.write(0, b"frame").unwrap();
+    map.publish_u32(16, 0x0403_0201).unwrap();
+    plan.clear();
+    let mut seen = [0; 28];
+    file.read_exact_at(&mut seen, 4096).unwrap();
+    assert_eq!(&seen, b"\0\0\0\0\0\0\0\0frame\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\x04");
+}
+
+#[test]
+fn reads_return_what_is_elsewhere_or_what_was_there_before() {
+    let (_, plan, vfs) = faulty();
+    let (one, two) = (create(&vfs, "1.run"), create(&vfs, "2.run"));
+    one.write_all_at(b"before", 0).unwrap();
+    two.write_all_at(b"second", 0).unwrap();
+    one.sync_data().unwrap();
+    one.write_all_at(b"AFTER", 1).unwrap();
+    let seen = |effect| {
+        plan.add(Fault::new(Calls::Reads, effect));
+        read(one.as_ref(), 6).unwrap()
+    };
+    assert_eq!(seen(Effect::StaleRead), b"before");
+    assert_eq!(seen(Effect::MisdirectRead(Elsewhere::Offset(2))), b"FTER");
+    assert_eq!(seen(Effect::MisdirectRead(Elsewhere::File(0))), b"second");
+    one.sync_data().unwrap();
+    assert_eq!(seen(Effect::StaleRead), b"before", "synced or not");
+    plan.add(Fault::new(Calls::Reads, Effect::StaleRead));
+    assert_eq!(one.map_read(6).unwrap().bytes(), b"before");
+
+    let next = create(&vfs, "next");
+    next.write_all_at(b"new", 0).unwrap();
+    next.sync_data().unwrap();
+    vfs.rename(path("next"), path("1.run")).unwrap();
+    plan.add(Fault::new(Calls::Reads, Effect::StaleRead).lasting());
+    assert_eq!(read(next.as_ref(), 6).unwrap(), b"", "before it was written it was empty");
+}
+
+#[test]
+fn a_failed_sync_can_drop_the_pages_too() {
+    let (memory, plan, vfs) = faulty();
+    let file = create(&vfs, "a");
+    file.write_all_at(b"old", 0).unwrap();
+    file.sync_data().and_then(|()| vfs.sync_dir(path("/"))).unwrap();
+    file.write_all_at(b"new and longer", 0).unwrap();
+    plan.add(Fault::new(Calls::Syncs, Effect::DropWrites(ErrorKind::Other)));
+    assert_eq!(kinds([file.sync_data(), file.sync_data()]), [Some(ErrorKind::Other), None]);
+    assert_eq!(read(file.as_ref(), 9).unwrap(), b"old");
+    memory.crash(&mut || 0, Keep::Everything);
+    assert_eq!(memory.metadata(path("a")).unwrap().len, 3);
+}

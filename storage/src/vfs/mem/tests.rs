@@ -420,3 +420,16 @@ fn forgotten_files_are_freed() {
     }
     assert_eq!(vfs.state.lock().tree.file_count(), 1);
 }
+
+#[test]
+fn a_renamed_file_remembers_the_one_it_replaced() {
+    let vfs = MemVfs::new();
+    create_durable(&vfs, "current", b"old");
+    create_durable(&vfs, "next", b"new");
+    cut(&vfs, Keep::Nothing);
+    vfs.rename(path("next"), path("current")).unwrap();
+    let file = vfs.open_file(path("current"), OpenHow::Read).unwrap();
+    let mut seen = [0; 3];
+    file.read_stale(&mut seen, 0).unwrap();
+    assert_eq!(&seen, b"old");
+}

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::content::Content;
 use super::crash::Chance;
@@ -143,6 +144,10 @@ impl Tree {
             }
             (Entry::File(_), Some(Entry::Dir(_))) => return Err(ErrorKind::IsADirectory.into()),
             (moved, target) if Some(moved) == target => return Ok(()),
+            (Entry::File(file), Some(Entry::File(replaced))) => {
+                let other = Arc::clone(self.content(replaced)?.bytes());
+                self.content_mut(file)?.replace(other);
+            }
             _ => {}
         }
         self.perform(vec![Change { name: old, to: None }, Change { name: new, to: Some(moved) }]);
