@@ -8,6 +8,7 @@
 //! ```
 
 pub mod coverage;
+pub mod isolation;
 pub mod machine;
 pub mod random;
 pub mod soak;
