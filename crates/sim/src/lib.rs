@@ -4,6 +4,7 @@
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! random.rs     numbers that one seed repeats
 //! coverage.rs   how often each thing happened, with a floor on each
+//! isolation/    concurrent transactions, and whether what they saw is what their level promises
 //! soak/         real files and threads for an hour: nothing may grow
 //! ```
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lightning_sim::soak;
+use lightning_sim::{isolation, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -15,12 +15,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Campaign {
+    /// Concurrent transactions at each level: no anomaly that the level forbids.
+    Isolation(isolation::Options),
     /// Real files and real threads for an hour: nothing may grow.
     Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().campaign {
+        Campaign::Isolation(options) => isolation::run(&options),
         Campaign::Soak(options) => soak::run(&options),
     };
     match outcome {

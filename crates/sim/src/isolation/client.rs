@@ -43,6 +43,9 @@ pub(super) struct End {
     pub(super) why: Option<Stop>,
 }
 
+/// Keys with their values.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A place to read from and write to.
 enum View<'a> {
     Numbered(&'a Database, TransactionId),
@@ -68,7 +71,10 @@ pub(super) fn perform(db: &Database, plan: &Plan, manners: Manners) -> End {
 /// Whether it is sure that what met this error at its commit was not committed.
 fn is_refusal(error: &Error) -> bool {
     error.is_conflict()
-        || matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound | Error::TooManyTransactions)
+        || matches!(
+            error,
+            Error::TransactionTimedOut | Error::TransactionNotFound | Error::TooManyTransactions
+        )
 }
 
 fn attempt(
@@ -242,7 +248,8 @@ fn scan(view: &View<'_>, from: Key, to: Key, steps: &mut Vec<Step>) -> Result<()
         Ok(())
     };
     for (found, value) in view.scan(&name(from), &name(to))? {
-        let key = found.strip_prefix(b"list/").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let key =
+            found.strip_prefix(b"list/").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let key = key.ok_or_else(|| Stop::Wrong(format!("a scan gave the key {found:?}")))?;
         add(key, decode(Some(&value))?)?;
     }
@@ -260,7 +267,7 @@ impl View<'_> {
         }?)
     }
 
-    fn scan(&self, from: &[u8], to: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Stop> {
+    fn scan(&self, from: &[u8], to: &[u8]) -> Result<Entries, Stop> {
         let (from, to) = (Some(from), Some(to));
         Ok(match self {
             Self::Numbered(db, id) => db.scan_tx(*id, from, to)?.collect::<Result<_, Error>>(),

@@ -124,9 +124,7 @@ impl Reader<'_> {
             }
             Some(_) => match self.word().as_str() {
                 "nil" => Value::Nil,
-                word => {
-                    Value::Number(word.parse().map_err(|_| format!("byte {}: {word:?}", self.at))?)
-                }
+                word => Value::Number(word.parse().map_err(|_| format!("byte {}: {word:?}", self.at))?),
             },
         };
         Ok(Some(value))
@@ -180,13 +178,18 @@ mod tests {
         let event = |kind| Event { time_ns: 7, process: 1, kind, steps: steps.clone() };
         let history = History { events: kinds.map(event).to_vec() };
         let text = print(&history);
-        assert!(text.starts_with("{:index 0, :time 7, :process 1, :type :invoke, :f :txn, :value [[:append 8 3] "));
+        assert!(
+            text.starts_with(
+                "{:index 0, :time 7, :process 1, :type :invoke, :f :txn, :value [[:append 8 3] "
+            )
+        );
         assert_eq!(parse(&text), Ok(history));
     }
 
     #[test]
     fn what_is_no_history_is_refused() {
-        let refused = ["[", "{:type :ok", "{:type}", "{:type :ok}", "7", "{:type :ok :process 1 :value [[:w 1 1]]}"];
+        let refused =
+            ["[", "{:type :ok", "{:type}", "{:type :ok}", "7", "{:type :ok :process 1 :value [[:w 1 1]]}"];
         for text in refused {
             assert!(parse(text).is_err(), "{text}");
         }

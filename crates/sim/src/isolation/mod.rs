@@ -106,7 +106,9 @@ fn choices(options: &Options, seed: u64) -> Vec<Choice> {
     let modes: &[bool] = if options.locking { &[false] } else { &[true, false] };
     let transactions = options.transactions;
     levels
-        .flat_map(|level| modes.iter().map(move |&optimistic| Choice { seed, level, optimistic, transactions }))
+        .flat_map(|level| {
+            modes.iter().map(move |&optimistic| Choice { seed, level, optimistic, transactions })
+        })
         .collect()
 }
 

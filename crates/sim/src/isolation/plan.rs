@@ -109,7 +109,9 @@ impl Plan {
     /// The steps that are announced before the transaction begins.
     pub(super) fn steps(&self) -> Vec<Step> {
         let steps = |action: &Action| match action {
-            Action::Append(key, element, _) | Action::Begin(key, element) => vec![Step::Append(*key, *element)],
+            Action::Append(key, element, _) | Action::Begin(key, element) => {
+                vec![Step::Append(*key, *element)]
+            }
             Action::Read(key) => vec![Step::Read(*key, None)],
             Action::Scan(from, to) => (*from..*to).map(|key| Step::Read(key, None)).collect(),
             Action::Pause(_) => Vec::new(),
@@ -181,8 +183,11 @@ impl Draw<'_> {
     /// Looks at two lists or a range, and writes to one of what it saw, or to none of it.
     fn skew(&mut self) -> Vec<Action> {
         let (one, two) = (self.list(), self.list());
-        let mut actions =
-            if self.random.once_in(2) { vec![Action::Read(one), Action::Read(two)] } else { vec![self.scan()] };
+        let mut actions = if self.random.once_in(2) {
+            vec![Action::Read(one), Action::Read(two)]
+        } else {
+            vec![self.scan()]
+        };
         let key = if self.random.once_in(2) { one } else { self.list() };
         match self.own_list() {
             Some(own) if self.random.once_in(3) => actions.push(Action::Begin(own, self.element())),

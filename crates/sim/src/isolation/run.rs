@@ -83,8 +83,8 @@ fn configuration(choice: Choice, random: &mut Random) -> LightningDbConfig {
     LightningDbConfig {
         use_optimized_transactions: choice.optimistic,
         lock_timeout: Duration::from_millis(1 + random.below(4)),
-        transaction_timeout: Duration::from_millis(*random.pick(&[3, 10, 1000])),
-        max_active_transactions: *random.pick(&[4, 6, 1000]),
+        transaction_timeout: Duration::from_millis(*random.pick(&[3, 20, 1000])),
+        max_active_transactions: *random.pick(&[3, 6, 1000, 1000]),
         wal_sync_mode: *random.pick(&sync),
         improved_wal: !random.once_in(3),
         write_buffer_size: 64 << 10,
@@ -158,10 +158,12 @@ impl World {
         let environment =
             Environment { clock: Arc::new(SystemClock::default()), ..self.machine.environment() };
         let is_new = self.machine.disk.files().is_empty();
-        let open = if is_new { Database::create_in } else { Database::open_in };
-        open(environment, PATH.as_ref(), config.clone())
-            .map_err(|error| self.problem(format!("opening failed: {error}")))
-            .ok()
+        let opened = if is_new {
+            Database::create_in(environment, PATH, config.clone())
+        } else {
+            Database::open_in(environment, PATH, config.clone())
+        };
+        opened.map_err(|error| self.problem(format!("opening failed: {error}"))).ok()
     }
 
     fn work(&self, db: &Database, until: u64, random: &mut Random) {
@@ -172,6 +174,9 @@ impl World {
             let end = perform(db, &plan, self.manners);
             self.count(&plan, &end);
             let is_unknown = end.kind == Kind::Info;
+            if matches!(end.why, Some(Stop::Refused(Error::TooManyTransactions))) {
+                std::thread::sleep(Duration::from_micros(300));
+            }
             self.recorder.note(process, end.kind, end.steps);
             if is_unknown {
                 process = self.new_process();

@@ -133,9 +133,8 @@ impl Graph {
     /// A shortest cycle through one of the nodes that are on any.
     fn cycle(&self) -> Option<Vec<(Node, Hop)>> {
         let component = self.components();
-        let starts = (0..self.out.len()).filter(|from| {
-            self.out[*from].iter().any(|hop| component[hop.to as usize] == component[*from])
-        });
+        let starts = (0..self.out.len())
+            .filter(|from| self.out[*from].iter().any(|hop| component[hop.to as usize] == component[*from]));
         let cycles = starts.take(64).filter_map(|start| self.cycle_through(start as Node, &component));
         cycles.min_by_key(Vec::len)
     }

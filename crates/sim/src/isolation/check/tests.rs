@@ -18,7 +18,10 @@ fn history(lines: &str) -> Vec<Transaction> {
         }
         let (kind, steps) = line.split_once(' ').expect("a kind and steps");
         let event = |kind: &str| {
-            parse(&format!("{{:type :{kind} :process {process} :value {steps}}}")).expect("a line").events.remove(0)
+            parse(&format!("{{:type :{kind} :process {process} :value {steps}}}"))
+                .expect("a line")
+                .events
+                .remove(0)
         };
         history.events.push(Event { kind: Kind::Invoke, ..event(kind) });
         ends.push(event(kind));
@@ -182,7 +185,13 @@ fn the_read_only_transaction_anomaly_is_found() {
 
 #[test]
 fn a_level_forbids_what_the_weaker_ones_forbid() {
-    let all = [Anomaly::WriteCycle, Anomaly::CircularFlow, Anomaly::LostUpdate, Anomaly::ReadSkew, Anomaly::WriteSkew];
+    let all = [
+        Anomaly::WriteCycle,
+        Anomaly::CircularFlow,
+        Anomaly::LostUpdate,
+        Anomaly::ReadSkew,
+        Anomaly::WriteSkew,
+    ];
     let forbidden = |level| {
         let promise = Promise { level, appends_exclude_each_other: true };
         all.iter().filter(|anomaly| promise.forbids(**anomaly)).count()

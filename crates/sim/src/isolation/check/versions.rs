@@ -43,8 +43,8 @@ impl<'a> Versions<'a> {
         for number in 0..transactions.len() {
             versions.add_appends(number, found);
         }
-        for number in 0..transactions.len() {
-            if transactions[number].outcome == Outcome::Committed {
+        for (number, transaction) in transactions.iter().enumerate() {
+            if transaction.outcome == Outcome::Committed {
                 versions.add_reads(number);
             }
         }
