@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::iter::Sum;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -27,7 +28,10 @@ pub(super) struct Sample {
     pub(super) process: Process,
     /// Bytes of the database's files, and how many there are.
     pub(super) disk: Files,
-    pub(super) repository: Files,
+    /// What the records of a repository name.
+    pub(super) objects: Files,
+    /// Records of backups and of deletions. They stay for ever.
+    pub(super) records: Files,
     /// Bytes of one copy of the manifest and of the keyring.
     pub(super) manifest: u64,
     pub(super) keyring: u64,
@@ -67,6 +71,15 @@ impl Process {
     }
 }
 
+impl Sum for Files {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            bytes: sum.bytes + part.bytes,
+            count: sum.count + part.count,
+        })
+    }
+}
+
 impl Display for Process {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} descriptors and {} threads", self.descriptors, self.threads)
@@ -75,7 +88,7 @@ impl Display for Process {
 
 impl Soak {
     pub(super) fn sample(&self) -> Outcome<Sample> {
-        let path = self.path("db");
+        let (path, repository) = (self.path("db"), self.path("repo"));
         let len = |name: &str| fs::metadata(path.join(name)).map_or(0, |metadata| metadata.len());
         self.with(|db| {
             let stats = db.stats().map_err(|error| format!("stats: {error}"))?;
@@ -83,7 +96,11 @@ impl Soak {
                 seconds: self.started.elapsed().as_secs_f64(),
                 process: Process::now()?,
                 disk: files(&path),
-                repository: files(&self.path("repo")),
+                objects: ["segments", "wal", "keyrings"]
+                    .iter()
+                    .map(|part| files(&repository.join(part)))
+                    .sum(),
+                records: files(&repository.join("manifests")),
                 manifest: len("MANIFEST"),
                 keyring: len("KEYRING"),
                 live_bytes: stats.live_bytes,

@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 /// The anonymous memory of a process with one database stays within its cache and 192 MiB. The soak opens copies beside.
 const MEMORY_LIMIT: u64 = (8 + 192) * MIB;
 
-pub(super) const MEASURES: [Measure; 16] = [
+pub(super) const MEASURES: [Measure; 17] = [
     Measure { limit: Some(MEMORY_LIMIT), ..bytes("anonymous", |s| s.process.anonymous, 4 * MIB) },
     bytes("accounted", |s| s.accounted, MIB),
     count("descriptors", |s| s.process.descriptors, 8),
@@ -40,8 +40,10 @@ pub(super) const MEASURES: [Measure; 16] = [
     count("runs", |s| s.runs, 4),
     count("versions", |s| s.versions, 4),
     bytes("memtables", |s| s.memtable_bytes, MIB),
-    bytes("repository", |s| s.repository.bytes, 8 * MIB),
-    count("objects", |s| s.repository.count, 20),
+    bytes("repository", |s| s.objects.bytes, 8 * MIB),
+    count("objects", |s| s.objects.count, 20),
+    // There is one more with each backup and each deletion; none may become larger than those before.
+    Measure { unit: 1024.0, ..bytes("a record", |s| s.records.bytes / s.records.count.max(1), 4 << 10) },
 ];
 
 const fn bytes(name: &'static str, of: fn(&Sample) -> u64, slack: u64) -> Measure {
