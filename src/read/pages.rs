@@ -222,6 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_wait_to_be_read_ahead_hold_nothing_when_the_scan_is_over() {
+        let (store, tree) = store_with_pages_of(4096, 200);
+        let config =
+            LightningDbConfig { prefetch_workers: 1, prefetch_distance: 32, ..LightningDbConfig::default() };
+        let reader = reader_with(&config);
+        // The one worker needs longer for its first page than this test for all.
+        store.set_pause(Duration::from_millis(20));
+        {
+            let blocks: Arc<dyn BlockSource> = Arc::clone(&store) as _;
+            let pages: Arc<dyn PageSource> = Arc::new(ViewPages { reader: Arc::clone(&reader), blocks });
+            let mut cursor = Cursor::new(pages, tree, reader.read_ahead());
+            assert!(cursor.seek_first().expect("sound"));
+            (0..400).for_each(|_| assert!(cursor.next().expect("sound")));
+        }
+        let holders = Arc::strong_count(&store);
+        assert!(holders <= 2, "{holders}: the test, and the page that is being read");
+        reader.close();
+    }
+
+    #[test]
     fn what_fails_ahead_fails_again_when_it_is_needed_and_not_for_ever() {
         let (store, tree) = store_with_tree();
         let reader = reader(true);

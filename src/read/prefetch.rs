@@ -1,8 +1,8 @@
 //! Threads that read pages before somebody needs them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_sync::thread::{self, JoinHandle};
@@ -43,8 +43,9 @@ enum Phase {
 }
 
 struct Job {
-    /// Keeps the page's segment, until the page is read.
-    blocks: Arc<dyn BlockSource>,
+    /// Not kept for the page's sake: when the scan that asked is over, the page need not be read, and nothing stands in
+    /// the way of giving up the files.
+    blocks: Weak<dyn BlockSource>,
     kind: BlockKind,
     ptr: BlockPtr,
 }
@@ -71,7 +72,7 @@ impl Prefetcher {
         }
         let room = QUEUE_LEN.saturating_sub(waiting.jobs.len());
         for ptr in missing.take(room) {
-            waiting.jobs.push_back(Job { blocks: Arc::clone(blocks), kind, ptr: *ptr });
+            waiting.jobs.push_back(Job { blocks: Arc::downgrade(blocks), kind, ptr: *ptr });
             self.queue.changed.notify_one();
         }
     }
@@ -116,7 +117,9 @@ impl Drop for Prefetcher {
 
 fn work(pages: &PageStore, queue: &Queue) {
     while let Some(Job { blocks, kind, ptr }) = queue.next() {
-        pages.read_ahead(&*blocks, kind, &ptr);
+        if let Some(blocks) = blocks.upgrade() {
+            pages.read_ahead(&*blocks, kind, &ptr);
+        }
     }
 }
 
