@@ -1,5 +1,3 @@
-//! Threads.
-
 use std::io;
 
 pub use std::thread::{JoinHandle, Scope, ScopedJoinHandle, scope, sleep};
