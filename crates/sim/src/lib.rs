@@ -5,11 +5,13 @@
 //! random.rs     numbers that one seed repeats
 //! coverage.rs   how often each thing happened, with a floor on each
 //! isolation/    concurrent transactions, and whether what they saw is what their level promises
+//! power/        a process on a real file system whose power is cut
 //! soak/         real files and threads for an hour: nothing may grow
 //! ```
 
 pub mod coverage;
 pub mod isolation;
 pub mod machine;
+pub mod power;
 pub mod random;
 pub mod soak;

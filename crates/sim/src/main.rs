@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lightning_sim::{isolation, soak};
+use lightning_sim::{isolation, power, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -17,6 +17,8 @@ struct Arguments {
 enum Campaign {
     /// Concurrent transactions at each level: no anomaly that the level forbids.
     Isolation(isolation::Options),
+    /// A process on a real file system whose power is cut.
+    Power(power::Options),
     /// Real files and real threads for an hour: nothing may grow.
     Soak(soak::Options),
 }
@@ -24,6 +26,7 @@ enum Campaign {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().campaign {
         Campaign::Isolation(options) => isolation::run(&options),
+        Campaign::Power(options) => power::run(&options),
         Campaign::Soak(options) => soak::run(&options),
     };
     match outcome {
