@@ -231,6 +231,7 @@ impl Draw<'_> {
     fn add_pauses(&mut self, actions: &mut Vec<Action>) {
         for place in (1..=actions.len()).rev() {
             match self.random.below(24) {
+                0 if self.random.once_in(8) => actions.insert(place, Action::Pause(20_000)),
                 0 => actions.insert(place, Action::Pause(self.random.below(3_000))),
                 1..=4 => actions.insert(place, Action::Pause(self.random.below(150))),
                 5..=9 => actions.insert(place, Action::Pause(0)),

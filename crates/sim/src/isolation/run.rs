@@ -76,6 +76,11 @@ pub fn run(choice: Choice) -> Run {
     }
 }
 
+fn fill(db: &Database, number: &mut u64, random: &mut Random) -> Result<(), Error> {
+    *number += 1;
+    db.put(format!("other/{number:08}").as_bytes(), &random.noise(2000))
+}
+
 fn configuration(choice: Choice, random: &mut Random) -> LightningDbConfig {
     let is_encrypted = random.once_in(4);
     let key = if is_encrypted { KeySource::raw([7; 32]) } else { KeySource::none() };
@@ -189,13 +194,12 @@ impl World {
         let mut number = 0_u64;
         while self.places.begun() < until && !self.machine.plan().crashed() {
             std::thread::sleep(Duration::from_micros(200 + random.below(1500)));
-            let outcome = match random.below(12) {
-                0 => db.checkpoint(),
-                1 => db.compact(),
-                _ => {
-                    number += 1;
-                    db.put(format!("other/{number:08}").as_bytes(), &random.noise(2000))
-                }
+            let outcome = match random.below(24) {
+                0..2 => db.checkpoint(),
+                2..4 => db.compact(),
+                // So much that it is no longer known what was written before.
+                4 => (0..100).try_for_each(|_| fill(db, &mut number, random)),
+                _ => fill(db, &mut number, random),
             };
             match outcome {
                 Err(error) if !self.is_expected(&error) => self.problem(format!("keeping house: {error}")),
