@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lightning_db::{Database, Error, Snapshot, Transaction, TransactionId, TransactionOptions};
+use lightning_db_sync::{simulation, thread};
 
 use super::check::Level;
 use super::history::{Element, Key, Kind, Step};
@@ -203,8 +204,11 @@ fn act(view: &View<'_>, plan: &Plan, manners: Manners, steps: &mut Vec<Step>) ->
             }
             Action::Read(key) => read(view, *key, steps)?,
             Action::Scan(from, to) => scan(view, *from, *to, steps)?,
-            Action::Pause(0) => std::thread::yield_now(),
-            Action::Pause(micros) => std::thread::sleep(Duration::from_micros(*micros)),
+            Action::Pause(0) => {
+                simulation::switch_point();
+                std::thread::yield_now();
+            }
+            Action::Pause(micros) => thread::sleep(Duration::from_micros(*micros)),
         }
     }
     Ok(())

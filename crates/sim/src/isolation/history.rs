@@ -1,5 +1,6 @@
 //! What clients did and saw: concurrent transactions on lists that only grow, in the order in which it was noted.
 
+use lightning_db_sync::simulation;
 use parking_lot::Mutex;
 
 /// A list.
@@ -121,23 +122,16 @@ impl History {
 
 /// Takes down what concurrent processes do. A beginning is noted before it, an end after it: so what seems to come one
 /// after the other did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recorder {
-    clock: std::time::Instant,
     events: Mutex<Vec<Event>>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self { clock: std::time::Instant::now(), events: Mutex::default() }
-    }
 }
 
 impl Recorder {
     /// Notes an event of now.
     pub fn note(&self, process: u64, kind: Kind, steps: Vec<Step>) {
         let mut events = self.events.lock();
-        let time_ns = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let time_ns = u64::try_from(simulation::now().as_nanos()).unwrap_or(u64::MAX);
         events.push(Event { time_ns, process, kind, steps });
     }
 

@@ -23,7 +23,7 @@ use clap::Args;
 use crate::coverage::Coverage;
 use check::{Anomaly, Level, Promise, anomalies};
 use history::{History, Outcome};
-use run::{Choice, Run};
+use run::{Choice, Run, Schedule};
 
 /// Which histories to make and check.
 #[derive(Args, Debug)]
@@ -40,8 +40,11 @@ pub struct Options {
     /// Only transactions that lock what they write.
     #[arg(long)]
     locking: bool,
+    /// Only histories whose processes meet so.
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
     /// How many transactions a history has.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 800)]
     transactions: u64,
     /// Begins no history after so many seconds.
     #[arg(long)]
@@ -56,7 +59,7 @@ pub struct Options {
 }
 
 /// As many seeds as fit into a minute on two cores.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 12;
 
 /// Runs the campaign.
 ///
@@ -68,8 +71,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     if let (Some(path), Some(level)) = (&options.export, options.level) {
         let optimistic = !options.locking && level != Level::ReadCommitted;
-        let choice = Choice { seed: options.seed, level, optimistic, transactions: options.transactions };
-        let run = run::run(choice);
+        let schedule = options.schedule.unwrap_or(Schedule::Threads);
+        let choice =
+            Choice { seed: options.seed, level, optimistic, transactions: options.transactions, schedule };
+        let run = run::run(choice)?;
         save(path, &run.history)?;
         let mut totals = Coverage::default();
         let verdict = judge(choice, &run, &mut totals);
@@ -90,7 +95,7 @@ fn campaign(options: &Options) -> Result<(), String> {
             if is_over() {
                 break;
             }
-            let run = run::run(choice);
+            let run = run::run(choice).map_err(|failure| format!("{failure}\n{}", again(choice)))?;
             judge(choice, &run, &mut coverage)?;
         }
     }
@@ -105,11 +110,17 @@ fn choices(options: &Options, seed: u64) -> Vec<Choice> {
     let levels = levels.into_iter().filter(|level| options.level.is_none_or(|only| only == *level));
     let modes: &[bool] = if options.locking { &[false] } else { &[true, false] };
     let transactions = options.transactions;
-    levels
-        .flat_map(|level| {
-            modes.iter().map(move |&optimistic| Choice { seed, level, optimistic, transactions })
-        })
-        .collect()
+    let mut choices = Vec::new();
+    for schedule in [Schedule::Threads, Schedule::Turns] {
+        if options.schedule.is_some_and(|only| only != schedule) {
+            continue;
+        }
+        for level in levels.clone() {
+            let choice = |optimistic| Choice { seed, level, optimistic, transactions, schedule };
+            choices.extend(modes.iter().map(|optimistic| choice(*optimistic)));
+        }
+    }
+    choices
 }
 
 /// Checks a history and counts what it shows.
@@ -135,17 +146,28 @@ fn judge(choice: Choice, run: &Run, coverage: &mut Coverage) -> Result<(), Strin
     }
     let path = std::env::temp_dir().join(format!("isolation-{}-{level}.edn", choice.seed));
     save(&path, &run.history)?;
-    let locking = if choice.optimistic { "" } else { " --locking" };
     let shown: Vec<&String> = problems.iter().take(8).collect();
     Err(format!(
-        "{} problems at {level}, the first of them {shown:#?}\nthe history is in {}; make one like it with \
-         `lightning_sim isolation --seed {} --level {}{locking} --transactions {}`",
+        "{} problems at {level}, the first of them {shown:#?}\nthe history is in {}\n{}",
         problems.len(),
         path.display(),
-        choice.seed,
-        option_of(choice.level),
-        choice.transactions,
+        again(choice),
     ))
+}
+
+/// The command that makes a history once more.
+fn again(choice: Choice) -> String {
+    let Choice { seed, transactions, .. } = choice;
+    let level = option_of(choice.level);
+    let locking = if choice.optimistic { "" } else { " --locking" };
+    let (schedule, what) = match choice.schedule {
+        Schedule::Threads => ("threads", "make one like it with"),
+        Schedule::Turns => ("turns", "make it again with"),
+    };
+    format!(
+        "{what} `lightning_sim isolation --seed {seed} --level {level}{locking} --schedule {schedule} \
+         --transactions {transactions}`"
+    )
 }
 
 /// What each run of the whole campaign must have met, so that what it did not find was looked for.
@@ -153,7 +175,7 @@ fn floors() -> Coverage {
     let mut coverage = Coverage::default();
     let floors = [
         ("histories", 100),
-        ("transactions", 100_000),
+        ("transactions", 80_000),
         ("transactions of unknown end", 50),
         ("end/committed", 30_000),
         ("end/aborted as it was meant", 1_000),

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lightning_db::{Database, Environment, Error, KeySource, LightningDbConfig, WalSyncMode};
+use clap::ValueEnum;
+use lightning_db::{Database, Error, KeySource, LightningDbConfig, WalSyncMode};
 use lightning_db_storage::clock::SystemClock;
+use lightning_db_sync::{simulation, thread};
 use parking_lot::Mutex;
 
 use super::check::{Level, Promise};
@@ -19,6 +21,15 @@ use crate::random::Random;
 /// Where the database is.
 const PATH: &str = "/db";
 
+/// How the processes of a history meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// As the operating system lets threads run. A seed does not repeat it.
+    Threads,
+    /// In turns and in virtual time. A seed repeats it.
+    Turns,
+}
+
 /// Which history to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
@@ -30,6 +41,8 @@ pub struct Choice {
     pub optimistic: bool,
     /// How many transactions.
     pub transactions: u64,
+    /// How processes meet.
+    pub schedule: Schedule,
 }
 
 /// A history, and what it was made with.
@@ -43,14 +56,32 @@ pub struct Run {
     pub coverage: Coverage,
     /// What needs no history to be wrong.
     pub problems: Vec<String>,
+    /// Of [`Schedule::Turns`], a hash of everything that happened.
+    pub trace: u64,
 }
 
-/// Makes a history. The seed repeats what was meant, not how threads met.
-#[must_use]
-pub fn run(choice: Choice) -> Run {
+/// Makes a history.
+///
+/// # Errors
+/// A panic, a deadlock of the database's own threads, or no end.
+pub fn run(choice: Choice) -> Result<Run, String> {
+    if choice.schedule == Schedule::Threads {
+        return Ok(make(choice));
+    }
+    // Each level and mode has schedules of its own.
+    let seed = choice.seed * 6 + choice.level as u64 * 2 + u64::from(choice.optimistic);
+    let mut options = simulation::Options::new(seed);
+    // Locks and transactions time out after milliseconds. Longer steps would leave nothing else.
+    options.tick = options.tick.min(Duration::from_micros(5));
+    let report = simulation::run(options, move || make(choice)).map_err(|failure| failure.to_string())?;
+    Ok(Run { trace: report.trace, ..report.value })
+}
+
+fn make(choice: Choice) -> Run {
     let mut random = Random::new(choice.seed);
     let guards = choice.level == Level::ReadCommitted && !choice.optimistic;
     let world = World {
+        schedule: choice.schedule,
         manners: Manners { level: choice.level, guards },
         machine: Machine::new(random.draw()),
         places: Places::default(),
@@ -73,6 +104,7 @@ pub fn run(choice: Choice) -> Run {
         },
         coverage: world.coverage.into_inner(),
         problems: world.problems.into_inner(),
+        trace: 0,
     }
 }
 
@@ -114,6 +146,7 @@ enum Death {
 }
 
 struct World {
+    schedule: Schedule,
     manners: Manners,
     machine: Machine,
     places: Places,
@@ -135,7 +168,7 @@ impl World {
         };
         let death = *random.pick(&deaths);
         let processes = 4 + random.below(6);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..processes {
                 let (db, mut random) = (&db, random.fork());
                 scope.spawn(move || self.work(db, until, &mut random));
@@ -160,8 +193,10 @@ impl World {
     }
 
     fn open(&self, config: &LightningDbConfig) -> Option<Arc<Database>> {
-        let environment =
-            Environment { clock: Arc::new(SystemClock::default()), ..self.machine.environment() };
+        let mut environment = self.machine.environment();
+        if self.schedule == Schedule::Threads {
+            environment.clock = Arc::new(SystemClock::default());
+        }
         let is_new = self.machine.disk.files().is_empty();
         let opened = if is_new {
             Database::create_in(environment, PATH, config.clone())
@@ -180,7 +215,7 @@ impl World {
             self.count(&plan, &end);
             let is_unknown = end.kind == Kind::Info;
             if matches!(end.why, Some(Stop::Refused(Error::TooManyTransactions))) {
-                std::thread::sleep(Duration::from_micros(300));
+                thread::sleep(Duration::from_micros(300));
             }
             self.recorder.note(process, end.kind, end.steps);
             if is_unknown {
@@ -193,7 +228,7 @@ impl World {
     fn keep_house(&self, db: &Database, until: u64, dies_early: bool, random: &mut Random) {
         let mut number = 0_u64;
         while self.places.begun() < until && !self.machine.plan().crashed() {
-            std::thread::sleep(Duration::from_micros(200 + random.below(1500)));
+            thread::sleep(Duration::from_micros(200 + random.below(1500)));
             let outcome = match random.below(24) {
                 0..2 => db.checkpoint(),
                 2..4 => db.compact(),
