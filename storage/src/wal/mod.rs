@@ -28,6 +28,8 @@ mod archive;
 mod cursor;
 mod extents;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod links;
 mod record;
 mod replay;
@@ -115,7 +117,7 @@ impl WalPosition {
     /// Reads what [`encode`](Self::encode) wrote.
     ///
     /// # Errors
-    /// [`Malformed`] when the bytes end early.
+    /// [`Malformed`] when the bytes end early, or a flag is neither 0 nor 1.
     pub fn decode(reader: &mut ByteReader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             segment: SegmentId(reader.u64("log position segment")?),
@@ -123,7 +125,10 @@ impl WalPosition {
             frame: FrameNumber(reader.u64("log position frame")?),
             tag: reader.array("log position tag")?,
             sequence: SequenceNumber(reader.u64("log position sequence number")?),
-            within_commit: reader.u8("log position within commit")? != 0,
+            within_commit: match reader.u8("log position within commit")? {
+                flag @ (0 | 1) => flag == 1,
+                _ => return Err(Malformed { what: "log position within commit" }),
+            },
         })
     }
 
