@@ -60,6 +60,26 @@ impl DirectoryStore {
         Ok(())
     }
 
+    /// Whether a folder has nothing in it but empty folders, which a deletion leaves, and what is no object yet.
+    fn holds_nothing(&self, folder: &Path, depth: usize) -> Result<bool> {
+        let entries = match self.vfs.list(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(failed("list", folder)(error)),
+        };
+        for entry in entries {
+            let is_nothing = if entry.is_dir {
+                depth < MAX_DEPTH && self.holds_nothing(&folder.join(&entry.name), depth + 1)?
+            } else {
+                entry.name == LOCK_NAME || entry.name.starts_with(TEMPORARY_PREFIX)
+            };
+            if !is_nothing {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn sync(&self, dir: &Path) -> Result<()> {
         self.vfs.sync_dir(dir).map_err(failed("sync", dir))
     }
@@ -231,14 +251,7 @@ impl ObjectStore for DirectoryStore {
     }
 
     fn is_empty(&self) -> Result<bool> {
-        match self.vfs.list(&self.root) {
-            Ok(entries) => {
-                let is_ours = |name: &str| name == LOCK_NAME || name.starts_with(TEMPORARY_PREFIX);
-                Ok(entries.iter().all(|entry| is_ours(&entry.name)))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(failed("list", &self.root)(error)),
-        }
+        self.holds_nothing(&self.root, 0)
     }
 }
 

@@ -64,7 +64,7 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// read in place.
     fn file(&self, name: &str) -> Option<(Arc<dyn Vfs>, PathBuf)>;
 
-    /// Whether there is nothing at all.
+    /// Whether there is no object, and nothing of anybody else; empty folders do not count.
     ///
     /// # Errors
     /// What the system reports.
