@@ -8,6 +8,8 @@ mod database;
 mod engine;
 mod environment;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod logging;
 mod memtable;
 mod observe;

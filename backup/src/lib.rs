@@ -5,6 +5,8 @@ mod backup;
 mod candidate;
 mod catalog;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod layout;
 mod manifest;

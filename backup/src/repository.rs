@@ -176,7 +176,7 @@ pub(crate) fn read_object(store: &dyn ObjectStore, name: &str, max_len: u64) -> 
     Ok(bytes)
 }
 
-fn identity(id: RepositoryId) -> Vec<u8> {
+pub(crate) fn identity(id: RepositoryId) -> Vec<u8> {
     let mut out = ByteWriter::new();
     out.raw(MAGIC).u32(FORMAT_VERSION).raw(&id.0);
     let checksum = blake3::hash(out.as_slice());
@@ -184,7 +184,7 @@ fn identity(id: RepositoryId) -> Vec<u8> {
     out.into_vec()
 }
 
-fn parse_identity(place: &str, bytes: &[u8]) -> Result<RepositoryId> {
+pub(crate) fn parse_identity(place: &str, bytes: &[u8]) -> Result<RepositoryId> {
     let damaged = |what: &str| BackupError::Damaged {
         place: place.into(),
         object: layout::REPOSITORY.into(),

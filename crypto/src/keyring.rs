@@ -8,6 +8,8 @@
 //! ```
 
 mod codec;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod reader;
 mod slots;
 #[cfg(test)]

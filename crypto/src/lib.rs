@@ -36,6 +36,8 @@ mod aead;
 mod digest;
 mod entropy;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod ids;
 mod kdf;
 mod keyring;

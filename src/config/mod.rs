@@ -2,6 +2,8 @@
 
 mod builder;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod options;
 mod units;
 mod validate;

@@ -104,7 +104,7 @@ impl LightningDbConfig {
     }
 }
 
-fn load(
+pub(super) fn load(
     path: &Path,
     vfs: &dyn Vfs,
     lookup: &dyn Fn(&str) -> Result<Option<String>>,

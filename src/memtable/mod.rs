@@ -6,6 +6,8 @@
 
 mod cursor;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod memory;
 #[cfg(test)]

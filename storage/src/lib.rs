@@ -7,6 +7,8 @@ pub mod directory;
 mod error;
 pub mod extent;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod ids;
 pub mod keyring_store;
 pub mod manifest;

@@ -187,7 +187,7 @@ fn agree(backup: &BackupManifest, manifest: &Manifest) -> Result<(), &'static st
     pairs.into_iter().find(|(equal, _)| !equal).map_or(Ok(()), |(_, what)| Err(what))
 }
 
-fn clear(record: &Record) -> Vec<u8> {
+pub(super) fn clear(record: &Record) -> Vec<u8> {
     let mut out = ByteWriter::new();
     out.raw(&record.repository.0).varint(record.number).u8(u8::from(record.previous.is_some()));
     if let Some(previous) = &record.previous {
@@ -204,6 +204,14 @@ fn clear(record: &Record) -> Vec<u8> {
         }
     }
     out.into_vec()
+}
+
+/// A record from its clear part alone.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_whole_record(clear: &[u8]) -> Result<Record, Malformed> {
+    let mut input = ByteReader::new(clear);
+    let record = take_record(&mut input, &[])?;
+    input.finish("clear part").map(|()| record)
 }
 
 fn take_record(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<Record, Malformed> {

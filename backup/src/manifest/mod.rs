@@ -6,6 +6,8 @@
 //! and each record names the one before by its hash.
 
 mod codec;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

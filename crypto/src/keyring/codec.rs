@@ -43,8 +43,8 @@ use crate::{
 const MAGIC: &[u8; 8] = b"LDBKEYS\0";
 const VERSION: u32 = 1;
 const KNOWN_FEATURES: u32 = 0;
-const CHECKSUM_LEN: usize = 32;
-const BODY_LABEL: &str = "keyring body";
+pub(super) const CHECKSUM_LEN: usize = 32;
+pub(super) const BODY_LABEL: &str = "keyring body";
 const DEFAULT_DOMAIN: u32 = 0;
 const EPOCH_LEN: usize = 4 + 4 + 8 + 32 + 32;
 
@@ -127,7 +127,7 @@ impl Parsed<'_> {
     }
 }
 
-fn encode_clear(keyring: &Keyring) -> Vec<u8> {
+pub(super) fn encode_clear(keyring: &Keyring) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -213,7 +213,7 @@ fn check_clear(clear: &Clear) -> Result<(), CryptoError> {
     Ok(())
 }
 
-fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
     // Room for all of it, so that no reallocation leaves keys behind.
     let mut out = Zeroizing::new(Vec::with_capacity(32 + 8 + keyring.epochs.len() * EPOCH_LEN));
     out.extend_from_slice(keyring.signing.seed().expose());

@@ -128,7 +128,7 @@ impl ExecProvider {
         self.failed(format!("{status}; it said: {text:?}"))
     }
 
-    fn decode(&self, output: &[u8], max_len: usize) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    pub(super) fn decode(&self, output: &[u8], max_len: usize) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let digits = output.trim_ascii();
         let mut decoded = Zeroizing::new(vec![0; digits.len() / 2]);
         if digits.is_empty() || digits.len() > 2 * max_len {
@@ -194,7 +194,7 @@ fn request(ctx: &SlotContext, payload: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Keeps out of a report what may be a key, and what could rewrite what a terminal shows.
-fn presentable(complaint: &str) -> String {
+pub(super) fn presentable(complaint: &str) -> String {
     let mut text = String::new();
     for run in complaint.trim().split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
         let digits = run.trim_end_matches(|c: char| !c.is_ascii_hexdigit());

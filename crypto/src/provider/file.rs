@@ -13,17 +13,17 @@ pub(super) const MAX_PASSPHRASE_LEN: usize = 4096;
 pub(super) fn read_key(path: &Path) -> Result<SecretKey, CryptoError> {
     let source = format!("file:{}", path.display());
     let content = read_secret_file(path, &source, 66)?;
-    if let Some(key) = SecretKey::from_slice(&content) {
-        return Ok(key);
-    }
-    SecretKey::try_fill(|key| hex::decode_to_slice(without_line_end(&content), key)).map_err(|_| {
-        CryptoError::InvalidKey {
-            source_name: source,
-            reason: "a key file holds exactly 32 raw bytes, or 64 hex digits: make one with \
-                     'head -c 32 /dev/urandom'"
-                .into(),
-        }
+    parse_key(&content).ok_or_else(|| CryptoError::InvalidKey {
+        source_name: source,
+        reason: "a key file holds exactly 32 raw bytes, or 64 hex digits: make one with \
+                 'head -c 32 /dev/urandom'"
+            .into(),
     })
+}
+
+pub(super) fn parse_key(content: &[u8]) -> Option<SecretKey> {
+    SecretKey::from_slice(content)
+        .or_else(|| SecretKey::try_fill(|key| hex::decode_to_slice(without_line_end(content), key)).ok())
 }
 
 /// The whole file without the line end that closes it.
@@ -77,7 +77,7 @@ fn open(path: &Path) -> std::io::Result<std::fs::File> {
     options.open(path)
 }
 
-fn without_line_end(content: &[u8]) -> &[u8] {
+pub(super) fn without_line_end(content: &[u8]) -> &[u8] {
     let line = content.strip_suffix(b"\n").unwrap_or(content);
     if line.len() < content.len() { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
 }

@@ -3,6 +3,8 @@
 mod env;
 mod exec;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod passphrase;
 mod raw;
 

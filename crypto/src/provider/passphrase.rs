@@ -49,11 +49,11 @@ impl PassphraseCost {
         Ok(Self { memory_kib, passes, lanes })
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
         [self.memory_kib, self.passes, self.lanes].iter().flat_map(|n| n.to_le_bytes()).collect()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
         let &[memory_kib, passes, lanes] = bytes.as_chunks::<4>().0 else {
             return Err(malformed(format!("they take {} bytes, not 12", bytes.len())));
         };

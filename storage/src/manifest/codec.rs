@@ -45,7 +45,7 @@ pub const MAX_NAME_LEN: usize = 255;
 pub(super) const MAX_LEN: u64 = 256 << 20;
 const MAGIC: &[u8; 8] = b"LDBMANIF";
 const CLEAR_LEN: usize = 80;
-const CHECKSUM_LEN: usize = 32;
+pub(super) const CHECKSUM_LEN: usize = 32;
 const LABEL: &str = "manifest";
 const KNOWN_INCOMPATIBLE: u64 = 0;
 

@@ -3,6 +3,8 @@
 
 mod check;
 mod codec;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod store;
 #[cfg(test)]
 mod tests;

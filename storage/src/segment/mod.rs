@@ -18,6 +18,8 @@
 //! The write-ahead log shares the header and the salt, and frames its content in its own way.
 
 mod footer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod info;
 mod reader;
@@ -25,7 +27,7 @@ mod seal;
 mod set;
 mod writer;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -139,7 +139,7 @@ impl FrameHead {
         })
     }
 
-    fn clear_bytes(&self) -> [u8; FRAME_HEADER_LEN] {
+    pub(super) fn clear_bytes(&self) -> [u8; FRAME_HEADER_LEN] {
         let mut out = [0; FRAME_HEADER_LEN];
         out[..4].copy_from_slice(&self.length.to_le_bytes());
         out[4..8].copy_from_slice(&MAGIC.to_le_bytes());
