@@ -7,7 +7,7 @@
 //! Nothing counts until its record is there, and a record comes after all that it names. So a backup that dies leaves
 //! objects that no record names, and the next one removes them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -188,8 +188,8 @@ pub(crate) fn remove_orphans(repository: &Repository, catalog: &Catalog) -> Resu
 }
 
 /// Every object that some backup needs, with its length.
-pub(crate) fn named_objects(catalog: &Catalog) -> HashMap<String, u64> {
-    let mut named = HashMap::new();
+pub(crate) fn named_objects(catalog: &Catalog) -> BTreeMap<String, u64> {
+    let mut named = BTreeMap::new();
     for (_, _, backup) in catalog.backups() {
         named.insert(backup.keyring.name(), backup.keyring.length);
         named.extend(backup.segments.iter().map(|segment| (segment.name(), segment.length)));
@@ -223,7 +223,7 @@ fn put_whole(repository: &Repository, name: &str, length: u64, content: crate::C
 }
 
 fn merge_restore_points(version: &mut Manifest, previous: Option<&Manifest>, archived: &Archived) {
-    let mut seen: HashSet<(String, [u8; 16])> = HashSet::new();
+    let mut seen: BTreeSet<(String, [u8; 16])> = BTreeSet::new();
     let mut points: Vec<RestorePoint> = Vec::new();
     let known = std::mem::take(&mut version.restore_points);
     let earlier = previous.into_iter().flat_map(|previous| previous.restore_points.iter().cloned());
@@ -267,7 +267,7 @@ impl Run<'_> {
     }
 
     /// The segments that the repository has, with their lengths.
-    fn present(&self) -> Result<HashMap<String, u64>> {
+    fn present(&self) -> Result<BTreeMap<String, u64>> {
         let objects = self.repository.store().list(layout::SEGMENTS)?;
         Ok(objects.into_iter().map(|object| (object.name, object.len)).collect())
     }
@@ -275,7 +275,7 @@ impl Run<'_> {
     fn copy_segments(
         &self,
         version: &Manifest,
-        present: &HashMap<String, u64>,
+        present: &BTreeMap<String, u64>,
         lacks: &dyn Fn(&SegmentInfo) -> bool,
     ) -> Result<u64> {
         let missing: Vec<&SegmentInfo> = version.segments.iter().filter(|info| lacks(info)).collect();
@@ -358,7 +358,7 @@ impl Run<'_> {
     fn look_again(&self, record: &Record) -> Result<()> {
         let Some(backup) = record.backup() else { return Ok(()) };
         let store = self.repository.store();
-        let mut present = HashSet::new();
+        let mut present = BTreeSet::new();
         for prefix in [layout::SEGMENTS, layout::LOG, layout::KEYRINGS] {
             present.extend(store.list(prefix)?.into_iter().map(|object| object.name));
         }

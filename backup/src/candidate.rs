@@ -5,7 +5,7 @@
 //! had to be is no reason to copy everything again: only when the live trees are cheaper, or when the continued ones
 //! would be bad to restore, the backup holds the live trees.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use lightning_db_storage::bytes::ByteReader;
 use lightning_db_storage::extent::ExtentRef;
@@ -63,7 +63,7 @@ pub(crate) fn choose(
 /// The live trees, and of the segments those that they need.
 fn live_version(live: &Manifest) -> Manifest {
     let runs = || live.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
-    let listed: HashSet<SegmentId> =
+    let listed: BTreeSet<SegmentId> =
         runs().flat_map(|run| run.segments.iter().chain(&run.value_segments)).copied().collect();
     let needed = |info: &&SegmentInfo| {
         listed.contains(&info.id) || info.kind != SegmentKind::Run && info.live_bytes > 0
@@ -100,7 +100,7 @@ fn continue_version(live: &Manifest, previous: &Manifest) -> Option<Manifest> {
     let added = runs_after(live, previous.flushed_sequence)?;
     let mut keyspace = previous.keyspaces.first()?.clone();
     keyspace.runs.extend(added.iter().map(|run| (*run).clone()));
-    let mut table: HashMap<SegmentId, SegmentInfo> =
+    let mut table: BTreeMap<SegmentId, SegmentInfo> =
         previous.segments.iter().map(|info| (info.id, info.clone())).collect();
     for id in added.iter().flat_map(|run| run.segments.iter().chain(&run.value_segments)) {
         let info = live.segments.iter().find(|info| info.id == *id)?;
@@ -113,7 +113,7 @@ fn continue_version(live: &Manifest, previous: &Manifest) -> Option<Manifest> {
     }
     let mut segments: Vec<SegmentInfo> = table.into_values().collect();
     segments.sort_by_key(|info| info.id);
-    let ids: HashSet<u64> = keyspace.runs.iter().map(|run| run.id).collect();
+    let ids: BTreeSet<u64> = keyspace.runs.iter().map(|run| run.id).collect();
     let sound =
         ids.len() == keyspace.runs.len() && segments.last().is_none_or(|info| info.id < live.next_segment);
     sound.then(|| version(live, vec![keyspace], segments))
@@ -149,11 +149,11 @@ fn tree_bytes(version: &Manifest) -> u64 {
 /// The value segments of the added runs: what the live manifest counts in them is what the live trees refer to, not what
 /// these do. A restored database deletes what is not counted, so they are counted anew.
 fn count_live_values(ctx: &SealContext, live: &Manifest, version: &mut Manifest) -> Result<()> {
-    let added: HashSet<u64> =
+    let added: BTreeSet<u64> =
         live.retained_runs.iter().chain(&live.keyspaces[0].runs).map(|run| run.id).collect();
     let runs: Vec<RunInfo> =
         version.keyspaces[0].runs.iter().filter(|run| added.contains(&run.id)).cloned().collect();
-    let mut referred: HashMap<SegmentId, u64> =
+    let mut referred: BTreeMap<SegmentId, u64> =
         runs.iter().flat_map(|run| &run.value_segments).map(|id| (*id, 0)).collect();
     for run in runs.iter().filter(|run| !run.value_segments.is_empty()) {
         count_values(ctx, &version.segments, run, &mut referred)?;
@@ -170,7 +170,7 @@ fn count_values(
     ctx: &SealContext,
     table: &[SegmentInfo],
     run: &RunInfo,
-    referred: &mut HashMap<SegmentId, u64>,
+    referred: &mut BTreeMap<SegmentId, u64>,
 ) -> Result<()> {
     let segments = Segments::new();
     for info in table.iter().filter(|info| run.segments.contains(&info.id)) {

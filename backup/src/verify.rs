@@ -7,7 +7,7 @@
 //!
 //! A problem does not end the verification: all of them are reported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use lightning_db_crypto::{PublicKey, peek};
 
@@ -218,7 +218,7 @@ fn verify_objects(
 
 /// Each record names the one before by its hash, so none can be replaced or taken out.
 fn verify_chain(catalog: &Catalog, report: &mut VerifyReport) {
-    let hashes: HashMap<u64, [u8; 32]> =
+    let hashes: BTreeMap<u64, [u8; 32]> =
         catalog.entries().map(|entry| (entry.record.number, entry.hash)).collect();
     for entry in catalog.entries() {
         let record = &entry.record;

@@ -99,7 +99,7 @@ impl Catalog {
 
 /// Takes the segments out of the table that nothing needs: no live bytes, no checkpoint, no retained run.
 pub(super) fn sweep(manifest: &mut Manifest) {
-    let mut needed = std::collections::HashSet::new();
+    let mut needed = std::collections::BTreeSet::new();
     needed
         .extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id));
     let runs = manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
@@ -110,7 +110,7 @@ pub(super) fn sweep(manifest: &mut Manifest) {
     manifest
         .segments
         .retain(|info| needed.contains(&info.id) || info.live_bytes > 0 && !run_is_gone(info.kind));
-    let table: std::collections::HashSet<_> = manifest.segments.iter().map(|info| info.id).collect();
+    let table: std::collections::BTreeSet<_> = manifest.segments.iter().map(|info| info.id).collect();
     let keep = |ids: &mut Vec<SegmentId>| ids.retain(|id| table.contains(id));
     manifest
         .keyspaces

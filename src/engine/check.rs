@@ -1,6 +1,6 @@
 //! Checking the files of a database while it is in use.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lightning_db_recovery::check::{CheckReport, Depth, Use, Watch, check_database};
@@ -32,7 +32,7 @@ impl Engine {
         Ok(report)
     }
 
-    fn log_paths(&self, manifest: &Manifest) -> HashSet<PathBuf> {
+    fn log_paths(&self, manifest: &Manifest) -> BTreeSet<PathBuf> {
         manifest.wal.iter().map(|info| self.ctx.segment_path(SegmentKind::Wal, info.id)).collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both are made of finished files only, which nobody changes: a name pins them, a copy links to them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Engine {
         let checkpoint = checkpoint.ok_or_else(|| unknown(name))?;
         let keyspace = checkpoint.keyspaces.first().ok_or_else(|| unknown(name))?;
         let mut segments = version.tree.segments.clone();
-        let kept: HashSet<SegmentId> = checkpoint.segments.iter().map(|held| held.id).collect();
+        let kept: BTreeSet<SegmentId> = checkpoint.segments.iter().map(|held| held.id).collect();
         segments.remove_unless(|id| kept.contains(&id));
         let tree = tree_of(keyspace, segments, checkpoint.sequence)?;
         let version =
@@ -127,7 +127,7 @@ impl Engine {
 
 /// The trees of a manifest, as a checkpoint.
 fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedCheckpoint {
-    let runs: HashSet<SegmentId> = manifest
+    let runs: BTreeSet<SegmentId> = manifest
         .keyspaces
         .iter()
         .flat_map(|keyspace| &keyspace.runs)
@@ -140,7 +140,7 @@ fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedChec
     };
     let segments: Vec<HeldSegment> =
         manifest.segments.iter().filter(is_used).map(HeldSegment::from).collect();
-    let held: HashSet<SegmentId> = segments.iter().map(|held| held.id).collect();
+    let held: BTreeSet<SegmentId> = segments.iter().map(|held| held.id).collect();
     let mut keyspaces = manifest.keyspaces.clone();
     for run in keyspaces.iter_mut().flat_map(|keyspace| &mut keyspace.runs) {
         // A segment whose values were all overwritten may still be there for somebody else, who lets go of it one day.

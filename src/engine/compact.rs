@@ -1,6 +1,6 @@
 //! Merging: runs become fewer runs, and in the end the base.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lightning_db_storage::extent::{ExtentRef, move_extent};
@@ -32,7 +32,7 @@ pub(super) struct Merges {
 
 #[derive(Default)]
 struct Busy {
-    runs: HashSet<u64>,
+    runs: BTreeSet<u64>,
     base: bool,
     /// Somebody waits to merge everything; nothing else begins.
     exclusive: bool,
@@ -54,7 +54,7 @@ impl Drop for MergeAlone<'_> {
 /// What a merge took away, by segment.
 #[derive(Default)]
 struct Dropped {
-    bytes: HashMap<SegmentId, u64>,
+    bytes: BTreeMap<SegmentId, u64>,
     failed: Option<StorageError>,
 }
 
@@ -194,7 +194,7 @@ impl Engine {
         })
     }
 
-    fn merge_base(&self, tree: &TreeState, ids: &[u64], victims: &HashSet<SegmentId>) -> Result<()> {
+    fn merge_base(&self, tree: &TreeState, ids: &[u64], victims: &BTreeSet<SegmentId>) -> Result<()> {
         let span =
             tracing::info_span!("merge into the base", runs = ids.len(), emptied_segments = victims.len());
         let _span = span.entered();
@@ -203,7 +203,7 @@ impl Engine {
         let mut dropped = Dropped::default();
         let mut pages = self.segment_writer(SegmentKind::Base);
         let mut values = self.segment_writer(SegmentKind::Value);
-        let mut moved: HashMap<SegmentId, u64> = HashMap::new();
+        let mut moved: BTreeMap<SegmentId, u64> = BTreeMap::new();
         let source = DirectPages(&tree.segments);
         let base = {
             let mut changes = merged(&runs, &source, &mut superseded);
@@ -256,7 +256,7 @@ fn set_base(manifest: &mut Manifest, base: TreeRef, merged: &[u64]) {
 }
 
 /// Takes what a merge dropped off the live bytes.
-fn subtract(manifest: &mut Manifest, dropped: &HashMap<SegmentId, u64>) {
+fn subtract(manifest: &mut Manifest, dropped: &BTreeMap<SegmentId, u64>) {
     for info in &mut manifest.segments {
         if let Some(bytes) = dropped.get(&info.id) {
             debug_assert!(*bytes <= info.live_bytes, "no more is dropped than was live");
@@ -299,7 +299,7 @@ impl Dropped {
         *self.bytes.entry(segment).or_insert(0) += bytes;
     }
 
-    fn finish(self) -> StorageResult<HashMap<SegmentId, u64>> {
+    fn finish(self) -> StorageResult<BTreeMap<SegmentId, u64>> {
         self.failed.map_or(Ok(self.bytes), Err)
     }
 }

@@ -3,7 +3,7 @@
 //! The newest version of each key goes to the run, deletions too. When the manifest has the run, the log up to the
 //! memtable's last commit is no longer needed here, and the memtable leaves the version.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lightning_db_storage::bytes::ByteReader;
@@ -84,7 +84,7 @@ impl Engine {
             self.sync_log()?;
         }
         let mut values = self.finish_values(layer)?;
-        let mut live = HashMap::new();
+        let mut live = BTreeMap::new();
         let mut stream = CountExtents { stream: layer.memtable.stream(), live: &mut live };
         let (run, segments) = self.write_run(&mut stream, layer)?;
         for info in &mut values {
@@ -166,7 +166,7 @@ fn add_run(manifest: &mut Manifest, run: RunInfo, is_logged: bool, is_retained: 
 /// Counts the bytes of the large values that pass, by segment.
 struct CountExtents<'a, S> {
     stream: S,
-    live: &'a mut HashMap<SegmentId, u64>,
+    live: &'a mut BTreeMap<SegmentId, u64>,
 }
 
 impl<S: EntryStream> EntryStream for CountExtents<'_, S> {

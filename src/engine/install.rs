@@ -1,7 +1,7 @@
 //! Making what a flush or a merge wrote the current version: durably in the manifest first, then in memory, and only
 //! then are files deleted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lightning_db_storage::SegmentId;
@@ -105,7 +105,7 @@ impl Engine {
             // Twice, so that the newest one is always known: a memtable is flushed when it has outgrown the buffer.
             self.recent.keep(&layer.memtable, 2 * self.config.write_buffer_size);
         }
-        let table: HashSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
+        let table: BTreeSet<SegmentId> = manifest.segments.iter().map(|info| info.id).collect();
         self.versions.change(|version| {
             let mut segments = version.tree.segments.clone();
             opened.iter().for_each(|segment| segments.insert(Arc::clone(segment)));

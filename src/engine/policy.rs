@@ -4,7 +4,7 @@
 //! large enough beside it that rewriting the base pays. A merge takes neighbours in age only, so that a deletion never
 //! outlives what it deletes, and a merge into the base takes the oldest runs, all of them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use lightning_db_crypto::EpochId;
 use lightning_db_storage::SegmentId;
@@ -34,7 +34,7 @@ pub(super) enum Work {
     /// These runs, neighbours in age, become one.
     Runs(Vec<u64>),
     /// These runs, the oldest, go into the base, and these segments are emptied.
-    Base { runs: Vec<u64>, victims: HashSet<SegmentId> },
+    Base { runs: Vec<u64>, victims: BTreeSet<SegmentId> },
 }
 
 /// Chooses a merge that no other one under way is in the way of. Merges of young runs come first: they are short, and
@@ -42,7 +42,7 @@ pub(super) enum Work {
 pub(super) fn choose(
     manifest: &Manifest,
     epoch: EpochId,
-    busy: &HashSet<u64>,
+    busy: &BTreeSet<u64>,
     base_is_busy: bool,
 ) -> Option<Work> {
     let keyspace = manifest.keyspaces.first()?;
@@ -94,7 +94,7 @@ pub(crate) fn pending_bytes(manifest: &Manifest) -> u64 {
 }
 
 /// The youngest neighbours of one tier, if there are enough.
-fn same_tier(runs: &[RunInfo], busy: &HashSet<u64>) -> Option<Work> {
+fn same_tier(runs: &[RunInfo], busy: &BTreeSet<u64>) -> Option<Work> {
     let mut end = runs.len();
     while end > 0 {
         let tier = runs[end - 1].tier;
@@ -121,7 +121,7 @@ fn content_bytes(info: &SegmentInfo) -> u64 {
     info.stored_bytes.saturating_sub(info.dictionary.map_or(0, |ptr| u64::from(ptr.stored_len)))
 }
 
-fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
+fn victims(manifest: &Manifest, percent: u64) -> BTreeSet<SegmentId> {
     let is_victim = |info: &&SegmentInfo| {
         info.live_bytes.saturating_mul(100) < content_bytes(info).saturating_mul(percent)
     };
@@ -129,10 +129,10 @@ fn victims(manifest: &Manifest, percent: u64) -> HashSet<SegmentId> {
 }
 
 /// The oldest segments that another data key than that of `epoch` sealed: as many as one merge is to move.
-fn outdated(manifest: &Manifest, epoch: EpochId) -> HashSet<SegmentId> {
+fn outdated(manifest: &Manifest, epoch: EpochId) -> BTreeSet<SegmentId> {
     let stored: u64 = cleanable(manifest).map(|info| info.stored_bytes).sum();
     let mut room = stored / ROTATION_SHARE + 1;
-    let mut taken = HashSet::new();
+    let mut taken = BTreeSet::new();
     for info in cleanable(manifest).filter(|info| info.epoch != epoch) {
         if room == 0 {
             break;
@@ -144,13 +144,13 @@ fn outdated(manifest: &Manifest, epoch: EpochId) -> HashSet<SegmentId> {
 }
 
 fn has_outdated_run(manifest: &Manifest, runs: &[RunInfo], epoch: EpochId) -> bool {
-    let of_runs: HashSet<SegmentId> = runs.iter().flat_map(|run| &run.segments).copied().collect();
+    let of_runs: BTreeSet<SegmentId> = runs.iter().flat_map(|run| &run.segments).copied().collect();
     manifest.segments.iter().any(|info| info.epoch != epoch && of_runs.contains(&info.id))
 }
 
 /// Segments that a merge into the base can empty: those that no checkpoint or retained run holds in place.
 fn cleanable(manifest: &Manifest) -> impl Iterator<Item = &SegmentInfo> {
-    let mut held: HashSet<SegmentId> =
+    let mut held: BTreeSet<SegmentId> =
         manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id).collect();
     held.extend(manifest.retained_runs.iter().flat_map(|run| &run.value_segments).copied());
     manifest.segments.iter().filter(move |info| info.kind != SegmentKind::Run && !held.contains(&info.id))

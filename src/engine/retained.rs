@@ -5,7 +5,7 @@
 //! or until together they take too much beside the live trees; then the next backup starts from those. While a backup
 //! is made, every run is kept that is flushed: the repository may be new, and lack it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use lightning_db_storage::manifest::{Lineage, Manifest};
 use lightning_db_storage::{SegmentId, SequenceNumber};
@@ -42,7 +42,7 @@ pub(super) fn trim(manifest: &mut Manifest, least_limit: u64) {
 
 /// Bytes of files that only retained runs keep.
 fn extra_bytes(manifest: &Manifest) -> u64 {
-    let lengths: HashMap<SegmentId, u64> =
+    let lengths: BTreeMap<SegmentId, u64> =
         manifest.segments.iter().map(|info| (info.id, info.length)).collect();
     let is_live =
         |id: u64| manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs).any(|run| run.id == id);

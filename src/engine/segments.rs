@@ -3,7 +3,7 @@
 //! A segment that the manifest dropped is doomed; its file goes when the last version, snapshot or backup that refers
 //! to it lets go. A crash in between leaves an orphan, which the next open removes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,7 +102,7 @@ impl Drop for OpenSegment {
 /// The segments of one version.
 #[derive(Clone, Default)]
 pub(crate) struct SegmentTable {
-    by_id: HashMap<SegmentId, Arc<OpenSegment>>,
+    by_id: BTreeMap<SegmentId, Arc<OpenSegment>>,
 }
 
 impl SegmentTable {
@@ -118,7 +118,7 @@ impl SegmentTable {
 
     /// Takes out all that `keep` refuses.
     pub(super) fn remove_unless(&mut self, keep: impl Fn(SegmentId) -> bool) -> Vec<Arc<OpenSegment>> {
-        self.by_id.extract_if(|id, _| !keep(*id)).map(|(_, segment)| segment).collect()
+        self.by_id.extract_if(.., |id, _| !keep(*id)).map(|(_, segment)| segment).collect()
     }
 }
 

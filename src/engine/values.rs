@@ -4,8 +4,8 @@
 //! reference to it. The segments that a memtable's commits write are its own: they are finished and enter the manifest
 //! with the run that the memtable becomes. Until then the log has the value too, and a crash replays it from there.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ const SPACE_MARGIN: u64 = 512 << 10;
 #[derive(Default)]
 pub(crate) struct ValueLog {
     state: Mutex<State>,
-    readers: RwLock<HashMap<SegmentId, Arc<SegmentReader>>>,
+    readers: RwLock<BTreeMap<SegmentId, Arc<SegmentReader>>>,
     used: AtomicBool,
 }
 

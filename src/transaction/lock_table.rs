@@ -5,7 +5,7 @@
 //! would make a chain meet its own end is a deadlock, and is refused. An owner that leaves a queue only shortens
 //! chains, so no other moment can make one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ pub(super) struct LockTable {
 struct State {
     /// The owner of each lock, followed by those that wait for it. Never empty.
     queues: BTreeMap<Key, VecDeque<Owner>>,
-    waiting: HashMap<Owner, Waiter>,
-    held: HashMap<Owner, Vec<Key>>,
+    waiting: BTreeMap<Owner, Waiter>,
+    held: BTreeMap<Owner, Vec<Key>>,
 }
 
 struct Waiter {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
+//! turns.rs      its file system and clock, as threads see them that take turns
 //! random.rs     numbers that one seed repeats
 //! coverage.rs   how often each thing happened, with a floor on each
 //! isolation/    concurrent transactions, and whether what they saw is what their level promises
@@ -15,3 +16,4 @@ pub mod machine;
 pub mod power;
 pub mod random;
 pub mod soak;
+pub mod turns;

@@ -9,8 +9,10 @@ use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, MemVfs};
 use parking_lot::Mutex;
 
 use crate::random::Random;
+use crate::turns::{TurnClock, TurnVfs};
 
-/// A computer with a disk that can lose power, a clock that moves when it is told to, and randomness from a seed.
+/// A computer with a disk that can lose power, a clock that moves when it is told to and with a simulation's time, and
+/// randomness from a seed.
 #[derive(Debug)]
 pub struct Machine {
     /// Its disk.
@@ -39,8 +41,8 @@ impl Machine {
         let plan = FaultPlan::new();
         *self.plan.lock() = plan.clone();
         Environment {
-            vfs: Arc::new(FaultyVfs::over_memory(self.disk.clone(), plan)),
-            clock: Arc::new(self.clock.clone()),
+            vfs: Arc::new(TurnVfs::new(FaultyVfs::over_memory(self.disk.clone(), plan))),
+            clock: Arc::new(TurnClock::new(self.clock.clone())),
             entropy: Arc::clone(&self.entropy) as _,
         }
     }

@@ -1,7 +1,7 @@
 //! The trees of a manifest, wherever their blocks come from: a database's segments, or those of a repository.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +39,7 @@ pub fn check_trees(
 pub(super) struct Walked {
     pub(super) report: CheckReport,
     /// Bytes in use by the current trees, by segment, if all of them could be read.
-    live: Option<HashMap<SegmentId, u64>>,
+    live: Option<BTreeMap<SegmentId, u64>>,
 }
 
 /// As [`check_trees`].
@@ -54,7 +54,7 @@ pub(super) fn walk_trees(
     let total = trees.iter().map(|tree| tree.tree.stored_bytes).sum();
     let pages = Watched { pages: DirectPages(blocks), watch, done: AtomicU64::new(0), total };
     let mut check =
-        Check { blocks, pages: &pages, hasher, depth, report: CheckReport::default(), live: HashMap::new() };
+        Check { blocks, pages: &pages, hasher, depth, report: CheckReport::default(), live: BTreeMap::new() };
     let mut live_is_known = depth == Depth::Deep;
     for tree in &trees {
         let is_sound = check.tree(tree)?;
@@ -130,7 +130,7 @@ struct Check<'a> {
     depth: Depth,
     report: CheckReport,
     /// Bytes of current blocks that the walk came across, by segment.
-    live: HashMap<SegmentId, u64>,
+    live: BTreeMap<SegmentId, u64>,
 }
 
 impl Check<'_> {
@@ -238,8 +238,8 @@ impl Check<'_> {
 /// Bytes that a tree uses of each segment.
 #[derive(Default)]
 struct Used {
-    pages: HashMap<SegmentId, u64>,
-    extents: HashMap<SegmentId, u64>,
+    pages: BTreeMap<SegmentId, u64>,
+    extents: BTreeMap<SegmentId, u64>,
 }
 
 impl Used {

@@ -1,6 +1,6 @@
 //! Many segments as one place to read from, and a series of segments as one place to write to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::{ReadMode, SealContext, SegmentInfo, SegmentReader, SegmentWriter, Wr
 /// The open segments of a database.
 #[derive(Debug, Default)]
 pub struct Segments {
-    readers: RwLock<HashMap<SegmentId, Arc<SegmentReader>>>,
+    readers: RwLock<BTreeMap<SegmentId, Arc<SegmentReader>>>,
 }
 
 impl Segments {

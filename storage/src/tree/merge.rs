@@ -5,7 +5,7 @@
 //! an inner page changes are that page and the pages above it given up, and the children passed so far kept by
 //! their pointers. So a merge that changes nothing writes nothing and gives the old tree.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub struct MergeConfig<'a> {
     /// Bytes of a page before compression, about; holds for the pages that are written.
     pub page_size: usize,
     /// Segments to empty: pages and extents that live there are moved even when nothing changes them.
-    pub victims: &'a HashSet<SegmentId>,
+    pub victims: &'a BTreeSet<SegmentId>,
     /// Digests the entries.
     pub hasher: &'a ContentHasher,
     /// Writes the value of an extent to another place.
@@ -412,7 +412,7 @@ fn write_entry(
     out.entry(key, &EntryValue::Extent(encoded.as_slice()))
 }
 
-fn lives_in(extent: &ExtentRef, segments: &HashSet<SegmentId>) -> bool {
+fn lives_in(extent: &ExtentRef, segments: &BTreeSet<SegmentId>) -> bool {
     extent.chunks.iter().any(|chunk| segments.contains(&chunk.segment))
 }
 

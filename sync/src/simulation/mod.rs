@@ -180,6 +180,12 @@ pub fn now() -> Duration {
     in_task(Task::now).unwrap_or_else(task::real_time)
 }
 
+/// Whether the calling thread is a task of a simulation.
+#[must_use]
+pub fn is_task() -> bool {
+    in_task(|_| ()).is_some()
+}
+
 /// Lets time pass at once. Does nothing outside of a simulation.
 pub fn advance(time: Duration) {
     in_task(|task| task.pass(time));
