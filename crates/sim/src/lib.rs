@@ -1,6 +1,7 @@
 //! Machinery that looks for the ways in which lightning_db could lose data, give a wrong answer or leak a secret.
 //!
 //! ```text
+//! seeds/        the general campaign: everything at once against a model
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! turns.rs      its file system and clock, as threads see them that take turns
 //! random.rs     numbers that one seed repeats
@@ -15,5 +16,6 @@ pub mod isolation;
 pub mod machine;
 pub mod power;
 pub mod random;
+pub mod seeds;
 pub mod soak;
 pub mod turns;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lightning_sim::{isolation, power, soak};
+use lightning_sim::{isolation, power, seeds, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -15,6 +15,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Campaign {
+    /// The general campaign: everything at once, against a model, through crashes and faults.
+    Seeds(seeds::Options),
+    /// Runs one seed of the general campaign, and prints what it does.
+    Replay(seeds::Replay),
+    /// Runs the seeds that come on standard input.
+    #[command(hide = true)]
+    Worker,
     /// Concurrent transactions at each level: no anomaly that the level forbids.
     Isolation(isolation::Options),
     /// A process on a real file system whose power is cut.
@@ -25,6 +32,9 @@ enum Campaign {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().campaign {
+        Campaign::Seeds(options) => seeds::run(&options),
+        Campaign::Replay(replay) => seeds::replay(&replay),
+        Campaign::Worker => seeds::work(),
         Campaign::Isolation(options) => isolation::run(&options),
         Campaign::Power(options) => power::run(&options),
         Campaign::Soak(options) => soak::run(&options),

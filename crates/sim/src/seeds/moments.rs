@@ -1,0 +1,228 @@
+//! Moments that are kept: named checkpoints, copies, restore points; and going back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lightning_db::{Database, Error, Snapshot};
+
+use super::client::Client;
+use super::model::Change;
+use super::run::{Process, Run, Step, Stop, bug};
+use crate::random::Random;
+
+/// What is kept by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Points {
+    /// Named checkpoints and the commit that each is of.
+    pub(crate) named: BTreeMap<String, u64>,
+    /// Names that may be there or not: their creation or removal was cut short.
+    pub(crate) unsure: BTreeMap<String, ()>,
+    /// Restore points and the commit that each is of.
+    pub(crate) restore: BTreeMap<String, u64>,
+    drawn: u64,
+}
+
+impl Points {
+    /// A name that was never used.
+    pub(crate) fn fresh(&mut self, kind: &str) -> String {
+        self.drawn += 1;
+        format!("{kind}-{}", self.drawn)
+    }
+}
+
+impl Client<'_> {
+    pub(crate) fn create_named(&mut self) -> Step {
+        if self.run.world().points.named.len() >= 4 {
+            return self.drop_named();
+        }
+        let name = self.run.world().points.fresh("moment");
+        self.run.world().points.unsure.insert(name.clone(), ());
+        let low = self.now();
+        let created = self.durably("create_named_checkpoint", |client| client.db.create_named_checkpoint(&name))?;
+        let Some(info) = created else { return Ok(()) };
+        let (sequence, high) = (info.sequence.0, self.now());
+        if !(low..=high).contains(&sequence) {
+            return bug(format!("a checkpoint is of commit {sequence}, not {low} to {high}"));
+        }
+        let mut world = self.run.world();
+        world.oracle.promise(sequence);
+        world.points.unsure.remove(&name);
+        world.points.named.insert(name, sequence);
+        Ok(())
+    }
+
+    fn draw_named(&mut self) -> Option<(String, u64)> {
+        let named = self.run.world().points.named.clone();
+        let all: Vec<_> = named.into_iter().collect();
+        (!all.is_empty()).then(|| self.random.pick(&all).clone())
+    }
+
+    pub(crate) fn open_named(&mut self) -> Step {
+        let Some((name, sequence)) = self.draw_named() else { return self.create_named() };
+        let gone = !self.process.is_alone;
+        let opened = self.process.judge("open_named_checkpoint", self.db.open_named_checkpoint(&name), |error| {
+            gone && matches!(error, Error::NotFound { .. })
+        })?;
+        let Ok(snapshot) = opened else { return Ok(()) };
+        compare_kept(self.process, &snapshot, sequence, &name)?;
+        // Sometimes it is kept, and read again after the name is gone.
+        if self.random.once_in(3) {
+            let dropped = self.db.drop_named_checkpoint(&name);
+            self.note_dropped(&name, dropped)?;
+            compare_kept(self.process, &snapshot, sequence, &name)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_named(&mut self) -> Step {
+        let Some((name, _)) = self.draw_named() else { return Ok(()) };
+        let dropped = self.db.drop_named_checkpoint(&name);
+        self.note_dropped(&name, dropped)
+    }
+
+    fn note_dropped(&mut self, name: &str, dropped: lightning_db::Result<()>) -> Step {
+        let gone = !self.process.is_alone;
+        self.run.world().points.unsure.insert(name.to_owned(), ());
+        let dropped = self.process.judge("drop_named_checkpoint", dropped, |error| {
+            gone && matches!(error, Error::NotFound { .. })
+        })?;
+        if dropped.is_ok() || matches!(dropped, Err(Error::NotFound { .. })) {
+            let mut world = self.run.world();
+            world.points.unsure.remove(name);
+            world.points.named.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Goes back to a checkpoint.
+    pub(crate) fn roll_back(&mut self) -> Step {
+        let Some((name, to)) = self.draw_named() else { return self.create_named() };
+        let done = self.commit("rollback_to", Change::Back(to), |client| {
+            client.db.rollback_to(&name).map(|sequence| Some(sequence.0))
+        })?;
+        if let Ok(sequence) = done {
+            let mut world = self.run.world();
+            world.oracle.promise(sequence);
+            world.repositories.turned_back(to, sequence);
+            drop(world);
+            self.compare()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create_restore_point(&mut self) -> Step {
+        let name = self.run.world().points.fresh("point");
+        let (low, micros) = (self.now(), self.run.micros());
+        let _ = micros;
+        let Some(sequence) = self.durably("create_restore_point", |client| client.db.create_restore_point(&name))?
+        else {
+            return Ok(());
+        };
+        if !(low..=self.now()).contains(&sequence.0) {
+            return bug(format!("restore point {name} is of commit {sequence}, and {low} was there before"));
+        }
+        let mut world = self.run.world();
+        world.oracle.promise(sequence.0);
+        world.points.restore.insert(name, sequence.0);
+        Ok(())
+    }
+
+    /// An openable copy, which is opened, compared, written to, and opened again.
+    pub(crate) fn create_copy(&mut self) -> Step {
+        let place = PathBuf::from(self.run.world().points.fresh("/copy"));
+        let low = self.now();
+        let done = self.process.expect("create_checkpoint", self.db.create_checkpoint(&place))?;
+        if done.is_some() {
+            let high = self.now();
+            inspect_copy(self.process, &place, (low, high), &mut self.random)?;
+        }
+        remove(self.run, &place);
+        Ok(())
+    }
+}
+
+/// A checkpoint shows what it was made of.
+pub(crate) fn compare_kept(process: &Process<'_>, shown: &Snapshot, sequence: u64, what: &str) -> Step {
+    let entries = shown.scan(None, None).and_then(Iterator::collect::<lightning_db::Result<Vec<_>>>);
+    let Some(found) = process.expect(what, entries)? else { return Ok(()) };
+    let world = process.run.world();
+    if world.oracle.history.applied() < sequence {
+        return Ok(());
+    }
+    match world.oracle.history.difference(sequence, &found) {
+        None => Ok(()),
+        Some(problem) => bug(format!("{what} of commit {sequence}: {problem}")),
+    }
+}
+
+/// Opens a copy of the database that must hold some commit of `between`, works with it and opens it again.
+pub(crate) fn inspect_copy(
+    process: &Process<'_>,
+    place: &Path,
+    between: (u64, u64),
+    random: &mut Random,
+) -> Step {
+    let run = process.run;
+    let open = || Database::open_in(process.environment.clone(), place, run.config.clone());
+    let Some(db) = process.expect("open a copy", open())? else { return Ok(()) };
+    let sequence = db.last_sequence().0;
+    if sequence < between.0 || sequence > between.1 {
+        return bug(format!("a copy holds commit {sequence}, not {} to {}", between.0, between.1));
+    }
+    let Some(found) = entries(process, &db)? else { return Ok(()) };
+    {
+        let world = run.world();
+        if world.oracle.history.applied() >= sequence
+            && let Some(problem) = world.oracle.history.difference(sequence, &found)
+        {
+            return bug(format!("a copy at commit {sequence}: {problem}"));
+        }
+    }
+    let mut expected = found;
+    for _ in 0..random.below(4) {
+        let value = run.value(random, 40);
+        let key = format!("only in the copy {}", random.below(4)).into_bytes();
+        let Some(()) = process.expect("put into a copy", db.put(&key, &value))? else { return Ok(()) };
+        expected.retain(|(known, _)| *known != key);
+        expected.push((key, value.to_vec()));
+    }
+    expected.sort();
+    let Some(()) = process.expect("close a copy", db.close())? else { return Ok(()) };
+    drop(db);
+    let Some(db) = process.expect("open a copy again", open())? else { return Ok(()) };
+    let Some(found) = entries(process, &db)? else { return Ok(()) };
+    if found != expected {
+        return bug("a copy does not hold what was written to it");
+    }
+    process.expect("close a copy again", db.close()).map(drop)
+}
+
+/// All entries of a database.
+pub(crate) fn entries(process: &Process<'_>, db: &Database) -> Step<Option<super::reads::Entries>> {
+    let entries = db.scan(None, None).and_then(Iterator::collect::<lightning_db::Result<Vec<_>>>);
+    process.expect("scan everything", entries)
+}
+
+/// Deletes a directory and all in it, as somebody would with `rm -r`.
+pub(crate) fn remove(run: &Run, place: &Path) {
+    use lightning_db::Vfs as _;
+    let disk = &run.machine.disk;
+    for entry in disk.list(place).into_iter().flatten() {
+        let path = place.join(&entry.name);
+        if entry.is_dir {
+            remove(run, &path);
+        } else {
+            let _ = disk.remove_file(&path);
+        }
+    }
+    let _ = disk.remove_dir(place);
+}
+
+/// A clone of the database's directory at this moment, as by `cp -r`, is a database of its own. It holds all that the
+/// files say.
+pub(crate) fn clone_directory(run: &Run) -> Step<PathBuf> {
+    let place = PathBuf::from(run.world().points.fresh("/clone"));
+    let copied = run.machine.disk.copy_tree(&run.path(), &place);
+    copied.map_err(|error| Stop::Bug(format!("cp -r: {error}")))?;
+    Ok(place)
+}

@@ -1,0 +1,472 @@
+//! Backups, and going back to every kind of moment with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use lightning_db::{
+    Database, Error, Incarnation, NoProgress, RecoveryTarget, RestoreOptions, RestoreReport, SequenceNumber,
+    VerifyLevel, VerifyOptions,
+};
+
+use super::client::Client;
+use super::model::History;
+use super::moments::remove;
+use super::run::{Process, Run, Step, bug};
+use crate::random::Random;
+
+/// What is known of the repositories.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Repositories {
+    all: Vec<Known>,
+    /// Where somebody is at work.
+    busy: BTreeSet<usize>,
+    /// Where the present history began: the number of the step back, if there was one.
+    began: u64,
+}
+
+/// One repository.
+#[derive(Debug, Clone)]
+struct Known {
+    place: PathBuf,
+    backups: BTreeMap<u64, Made>,
+    /// Some backup or deletion was cut short.
+    is_unsure: bool,
+    /// Stretches whose log was lost: the last commit before, the last one in it.
+    gaps: Vec<(u64, u64)>,
+    points: BTreeMap<String, (Incarnation, u64)>,
+    /// Histories that were left by a restored database that went on in their place.
+    left: BTreeMap<[u8; 16], Arc<History>>,
+}
+
+/// One backup.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    sequence: u64,
+    incarnation: Incarnation,
+    /// Where its history began.
+    began: u64,
+}
+
+impl Repositories {
+    /// The database stepped back: from the number `sequence` on its history is a new one.
+    pub(crate) fn turned_back(&mut self, _to: u64, sequence: u64) {
+        self.began = sequence;
+    }
+
+    /// The place of one in which nothing was cut short, and which has a backup.
+    pub(crate) fn any_settled(&self, random: &mut Random) -> Option<PathBuf> {
+        let settled: Vec<_> = self.all.iter().filter(|known| !known.is_unsure && !known.backups.is_empty()).collect();
+        if settled.is_empty() { None } else { Some(random.pick(&settled).place.clone()) }
+    }
+
+    /// The commits of a history that was left behind.
+    pub(crate) fn history_of(&self, incarnation: Incarnation) -> Option<Arc<History>> {
+        self.all.iter().find_map(|known| known.left.get(&incarnation.0)).cloned()
+    }
+
+    /// The database goes on as one that was restored at `sequence`; until then it had `history`.
+    pub(crate) fn adopted(&mut self, history: &History, sequence: u64) {
+        let history = Arc::new(history.clone());
+        for known in &mut self.all {
+            let incarnations: BTreeSet<_> = known.backups.values().map(|made| made.incarnation.0).collect();
+            for incarnation in incarnations {
+                known.left.entry(incarnation).or_insert_with(|| Arc::clone(&history));
+            }
+        }
+        self.began = sequence + 1;
+    }
+}
+
+/// A repository that one has for oneself for a while.
+struct Taken<'a> {
+    run: &'a Run,
+    index: usize,
+    place: PathBuf,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.run.world().repositories.busy.remove(&self.index);
+    }
+}
+
+impl Taken<'_> {
+    fn with<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.run.world().repositories.all[self.index])
+    }
+}
+
+fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<'a>> {
+    let mut world = run.world();
+    let repositories = &mut world.repositories;
+    if !must_have && repositories.all.len() < 2 && (repositories.all.is_empty() || random.once_in(8)) {
+        let place = PathBuf::from(format!("/repository-{}", repositories.all.len()));
+        repositories.all.push(Known {
+            place,
+            backups: BTreeMap::new(),
+            is_unsure: false,
+            gaps: Vec::new(),
+            points: BTreeMap::new(),
+            left: BTreeMap::new(),
+        });
+    }
+    let usable = |index: &usize| {
+        !repositories.busy.contains(index) && !(must_have && repositories.all[*index].backups.is_empty())
+    };
+    let free: Vec<usize> = (0..repositories.all.len()).filter(usable).collect();
+    if free.is_empty() {
+        return None;
+    }
+    let index = *random.pick(&free);
+    repositories.busy.insert(index);
+    let place = repositories.all[index].place.clone();
+    Some(Taken { run, index, place })
+}
+
+impl Client<'_> {
+    pub(crate) fn backup(&mut self) -> Step {
+        let Some(taken) = take(self.run, &mut self.random, false) else { return Ok(()) };
+        let low = self.now();
+        let was_unsure = taken.with(|known| std::mem::replace(&mut known.is_unsure, true));
+        let points = self.run.world().points.restore.clone();
+        let place = taken.place.clone();
+        let Some(report) = self.durably("backup", |client| client.db.backup(&place))? else { return Ok(()) };
+        let sequence = report.sequence.0;
+        self.run.note(&format!("  backup {} of {sequence}, continued {}", report.backup, report.is_continued));
+        if !(low..=self.now()).contains(&sequence) {
+            return bug(format!("backup {} holds commit {sequence}, and {low} was there before", report.backup));
+        }
+        self.run.hit(if report.is_continued { "backup/continued" } else { "backup/rebased" });
+        let stats = self.process.expect("stats", self.db.stats())?;
+        let Some(incarnation) = stats.map(|stats| stats.incarnation) else { return Ok(()) };
+        let mut world = self.run.world();
+        world.oracle.promise(sequence);
+        let began = world.repositories.began;
+        drop(world);
+        taken.with(|known| {
+            known.is_unsure = was_unsure;
+            known.backups.insert(report.backup, Made { sequence, incarnation, began });
+            known.gaps.extend(report.lost_log.iter().map(|(after, through)| (after.0, through.0)));
+            for (name, at) in points {
+                known.points.entry(name).or_insert((incarnation, at));
+            }
+        });
+        if !report.lost_log.is_empty() {
+            self.run.hit("backup/with lost log");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn list_backups(&mut self) -> Step {
+        let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
+        check_list(self.process, &taken)
+    }
+
+    pub(crate) fn delete_backup(&mut self) -> Step {
+        let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
+        let (numbers, unsure) =
+            taken.with(|known| (known.backups.keys().copied().collect::<Vec<_>>(), known.is_unsure));
+        if numbers.len() < 3 && !self.random.once_in(6) {
+            return Ok(());
+        }
+        let number = *self.random.pick(&numbers);
+        taken.with(|known| known.is_unsure = true);
+        let deleted = Database::delete_backup_in(&self.process.environment, &taken.place, number);
+        let deleted = self.process.judge("delete_backup", deleted, |error| match error {
+            Error::InvalidArgument { .. } => numbers.len() == 1,
+            Error::NotFound { .. } => unsure,
+            _ => false,
+        })?;
+        if deleted.is_ok() || matches!(deleted, Err(Error::InvalidArgument { .. })) {
+            taken.with(|known| {
+                known.is_unsure = unsure;
+                if deleted.is_ok() {
+                    known.backups.remove(&number);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn verify(&mut self) -> Step {
+        let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
+        let levels = [VerifyLevel::Presence, VerifyLevel::Hashes, VerifyLevel::Contents, VerifyLevel::Restore];
+        let level = *self.random.pick(&levels);
+        verify(self.process, &taken.place, level)
+    }
+
+    pub(crate) fn restore(&mut self) -> Step {
+        let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
+        restore_somewhere(self.process, &taken, &mut self.random)
+    }
+}
+
+/// Compares the list of backups with what is known, and learns the outcome of what was cut short.
+fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
+    let listed = Database::list_backups_in(&process.environment, &taken.place);
+    let (unsure, is_new) = taken.with(|known| (known.is_unsure, known.backups.is_empty()));
+    let listed = process.judge("list_backups", listed, |error| {
+        is_new && matches!(error, Error::NotFound { .. })
+    })?;
+    let Ok(listed) = listed else { return Ok(()) };
+    let began = process.run.world().repositories.began;
+    let known = taken.with(|known| known.backups.clone());
+    for summary in &listed {
+        match known.get(&summary.number) {
+            Some(made) if made.sequence == summary.sequence.0 => {}
+            Some(made) => {
+                return bug(format!(
+                    "backup {} was of commit {} and is of {}",
+                    summary.number, made.sequence, summary.sequence
+                ));
+            }
+            None if unsure => {
+                let (sequence, incarnation) = (summary.sequence.0, summary.incarnation);
+                taken.with(|known| known.backups.insert(summary.number, Made { sequence, incarnation, began }));
+            }
+            None => return bug(format!("nobody made backup {}", summary.number)),
+        }
+    }
+    for number in known.keys() {
+        if !listed.iter().any(|summary| summary.number == *number) {
+            if !unsure {
+                return bug(format!("backup {number} is gone"));
+            }
+            taken.with(|known| known.backups.remove(number));
+        }
+    }
+    taken.with(|known| known.is_unsure = false);
+    Ok(())
+}
+
+fn verify(process: &Process<'_>, place: &Path, level: VerifyLevel) -> Step {
+    let scratch = Path::new("/scratch");
+    use lightning_db::Vfs as _;
+    let _ = process.run.machine.disk.create_dir(scratch);
+    let options = VerifyOptions {
+        level: Some(level),
+        encryption_key: process.run.config.encryption_key.clone(),
+        scratch: Some(scratch.to_owned()),
+        ..VerifyOptions::default()
+    };
+    process.run.hit(&format!("verify/{level:?}"));
+    let report = Database::verify_repository_with(&process.environment, place, options, &NoProgress);
+    let Some(report) = process.expect("verify", report)? else { return Ok(()) };
+    if !report.is_sound() && !process.is_faulty && !process.crashed() {
+        return bug(format!("verify at level {level:?}: {:?}", report.problems));
+    }
+    Ok(())
+}
+
+/// What a restore must come to.
+struct Aim {
+    target: RecoveryTarget,
+    exclusive: bool,
+    incarnation: Option<Incarnation>,
+    /// The only commit that is right, if it is known.
+    sequence: Option<u64>,
+    /// Whether it must succeed.
+    is_certain: bool,
+    kind: &'static str,
+}
+
+fn restore_somewhere(process: &Process<'_>, taken: &Taken<'_>, random: &mut Random) -> Step {
+    let aim = draw_aim(process.run, taken, random);
+    process.run.hit(&format!("restore/{}", aim.kind));
+    let place = PathBuf::from(process.run.world().points.fresh("/restored"));
+    let outcome = restore_to(process, taken, &place, &aim);
+    remove(process.run, &place);
+    outcome
+}
+
+fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim) -> Step {
+    let run = process.run;
+    let options = RestoreOptions {
+        target: aim.target.clone(),
+        encryption_key: run.config.encryption_key.clone(),
+        exclusive: aim.exclusive,
+        incarnation: aim.incarnation,
+        public_key: None,
+    };
+    let what = format!(
+        "restore of {:?}{} in {:?} from {}",
+        aim.target,
+        if aim.exclusive { " exclusive" } else { "" },
+        aim.incarnation,
+        taken.place.display()
+    );
+    run.note(&format!("  {what}"));
+    let restored = Database::restore_with(&process.environment, &taken.place, place, options, &NoProgress);
+    let restored = process.judge(&what, restored, |error| {
+        !aim.is_certain && (error.is_not_found() || matches!(error, Error::TargetAmbiguous { .. }))
+    })?;
+    let report = match restored {
+        Ok(report) => report,
+        Err(error) => {
+            use lightning_db::Vfs as _;
+            if run.machine.disk.metadata(place).is_ok() {
+                return bug(format!("{what} failed with {} and left something", error.kind()));
+            }
+            return Ok(());
+        }
+    };
+    run.hit("restore/done");
+    if aim.sequence.is_some_and(|sequence| sequence != report.sequence.0) {
+        return bug(format!("{what} came to commit {}, not {:?}", report.sequence, aim.sequence));
+    }
+    inspect_restored(process, taken, place, &report, &what)
+}
+
+/// Opens what was restored and compares it with what the history was at that commit.
+fn inspect_restored(
+    process: &Process<'_>,
+    taken: &Taken<'_>,
+    place: &Path,
+    report: &RestoreReport,
+    what: &str,
+) -> Step {
+    let run = process.run;
+    let opened = Database::open_in(process.environment.clone(), place, run.config.clone());
+    let Some(db) = process.expect("open what was restored", opened)? else { return Ok(()) };
+    let sequence = report.sequence.0;
+    if db.last_sequence() != report.sequence {
+        return bug(format!("{what} reported commit {sequence} and holds {}", db.last_sequence()));
+    }
+    let Some(found) = super::moments::entries(process, &db)? else { return Ok(()) };
+    let left = taken.with(|known| known.left.get(&report.restored_from.0).cloned());
+    let problem = {
+        let world = run.world();
+        let history = left.as_deref().unwrap_or(&world.oracle.history);
+        if history.applied() < sequence { None } else { history.difference(sequence, &found) }
+    };
+    if let Some(problem) = problem {
+        return bug(format!("{what}, at commit {sequence}: {problem}"));
+    }
+    let value = run.value(&mut Random::new(sequence), 30);
+    let Some(()) = process.expect("put into what was restored", db.put(b"afterwards", &value))? else {
+        return Ok(());
+    };
+    process.expect("close what was restored", db.close()).map(drop)
+}
+
+fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
+    let known = taken.with(|known| known.clone());
+    let made: Vec<(u64, Made)> = known.backups.iter().map(|(number, made)| (*number, *made)).collect();
+    let (number, backup) = *random.pick(&made);
+    let of_this: Vec<u64> = made
+        .iter()
+        .filter(|(_, made)| made.incarnation == backup.incarnation)
+        .map(|(_, made)| made.sequence)
+        .collect();
+    let (first, last) = (of_this.iter().min().copied(), of_this.iter().max().copied());
+    let (first, last) = (first.unwrap_or(backup.sequence), last.unwrap_or(backup.sequence));
+    let is_single = made.iter().all(|(_, made)| made.incarnation == backup.incarnation);
+    let incarnation = (!is_single || random.once_in(3)).then_some(backup.incarnation);
+    let is_certain = |sequence: u64| {
+        let in_gap = known.gaps.iter().any(|(after, through)| (after + 1..=*through).contains(&sequence));
+        let is_logged = run.config.wal_enabled && !in_gap;
+        (first..=last).contains(&sequence) && is_logged && sequence >= backup.began && !known.is_unsure
+    };
+    match random.below(8) {
+        0 => Aim {
+            target: RecoveryTarget::Latest,
+            exclusive: false,
+            incarnation: None,
+            sequence: None,
+            is_certain: is_single,
+            kind: "latest",
+        },
+        1 => Aim {
+            target: RecoveryTarget::Backup(number),
+            exclusive: false,
+            incarnation: None,
+            sequence: Some(backup.sequence),
+            is_certain: !known.is_unsure,
+            kind: "backup",
+        },
+        2 if !known.points.is_empty() => {
+            let points: Vec<_> = known.points.iter().collect();
+            let (name, (_, at)) = *random.pick(&points);
+            let certain = is_single && is_certain(*at);
+            let sequence = certain.then_some(*at);
+            let target = RecoveryTarget::Name(name.clone());
+            Aim { target, exclusive: false, incarnation: None, sequence, is_certain: certain, kind: "name" }
+        }
+        3 => draw_time(run, (first, last), incarnation, random),
+        _ => {
+            let low = first.saturating_sub(u64::from(random.once_in(4)) * 3);
+            let beyond = u64::from(random.once_in(8));
+            let sequence = low + random.below(last.saturating_sub(low) + 1 + beyond);
+            let exclusive = random.once_in(4);
+            let reached = if exclusive { sequence.saturating_sub(1) } else { sequence };
+            Aim {
+                target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
+                exclusive,
+                incarnation,
+                sequence: Some(reached),
+                is_certain: is_certain(sequence) && is_certain(reached),
+                kind: if exclusive { "sequence, exclusive" } else { "sequence" },
+            }
+        }
+    }
+}
+
+fn draw_time(
+    run: &Run,
+    (first, last): (u64, u64),
+    incarnation: Option<Incarnation>,
+    random: &mut Random,
+) -> Aim {
+    let sequence = first + random.below(last - first + 1);
+    let micros = run.world().oracle.history.commit(sequence).map_or(0, |commit| commit.micros.0);
+    let micros = u64::try_from(micros).unwrap_or(0) + random.below(3);
+    let target = RecoveryTarget::Time(UNIX_EPOCH + Duration::from_micros(micros));
+    Aim { target, exclusive: random.once_in(4), incarnation, sequence: None, is_certain: false, kind: "time" }
+}
+
+/// Every commit between the backups of one history: each is restored and compared.
+pub(crate) fn restore_every(process: &Process<'_>, random: &mut Random, at_most: u64) -> Step {
+    let Some(taken) = take(process.run, random, true) else { return Ok(()) };
+    check_list(process, &taken)?;
+    let known = taken.with(|known| known.clone());
+    let Some(newest) = known.backups.values().last().copied() else { return Ok(()) };
+    let of_this = known.backups.values().filter(|made| made.incarnation == newest.incarnation);
+    let Some(first) = of_this.map(|made| made.sequence).min() else { return Ok(()) };
+    let first = first.max(newest.began).max((newest.sequence + 1).saturating_sub(at_most));
+    for sequence in first..=newest.sequence {
+        let in_gap = known.gaps.iter().any(|(after, through)| (after + 1..=*through).contains(&sequence));
+        let aim = Aim {
+            target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
+            exclusive: false,
+            incarnation: Some(newest.incarnation),
+            sequence: Some(sequence),
+            is_certain: process.run.config.wal_enabled && !in_gap,
+            kind: "every sequence",
+        };
+        process.run.hit("restore/every sequence");
+        let place = PathBuf::from(process.run.world().points.fresh("/restored"));
+        let outcome = restore_to(process, &taken, &place, &aim);
+        remove(process.run, &place);
+        outcome?;
+    }
+    Ok(())
+}
+
+/// At the end everything in the repositories is whole, and the newest of each can be restored.
+pub(crate) fn inspect_all(process: &Process<'_>, random: &mut Random) -> Step {
+    let count = process.run.world().repositories.all.len();
+    for index in 0..count {
+        let place = process.run.world().repositories.all[index].place.clone();
+        let taken = Taken { run: process.run, index, place };
+        check_list(process, &taken)?;
+        if taken.with(|known| known.backups.is_empty()) {
+            continue;
+        }
+        let level = if random.once_in(6) { VerifyLevel::Restore } else { VerifyLevel::Contents };
+        verify(process, &taken.place, level)?;
+        restore_somewhere(process, &taken, random)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! One seed's run: the machine, the database's configuration, and what everybody in it knows.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lightning_db::{Error, LightningDbConfig};
+use lightning_db_storage::clock::Clock;
+use lightning_db_sync::simulation;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::config::{KEY, OTHER_KEY};
+use super::model::{Change, Commit, Value};
+use super::oracle::Oracle;
+use super::repositories::Repositories;
+use crate::coverage::Coverage;
+use crate::machine::Machine;
+use crate::random::Random;
+use crate::turns::TurnClock;
+
+/// Begins every value that is long enough. It must be in no file of an encrypted database.
+pub(crate) const CANARY: &[u8] = b"CANARY-in-values";
+
+/// Why work ended early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The machine or the process died, as planned.
+    Crashed,
+    /// Something is wrong.
+    Bug(String),
+}
+
+/// The outcome of work that can end early.
+pub(crate) type Step<T = ()> = Result<T, Stop>;
+
+impl From<String> for Stop {
+    fn from(problem: String) -> Self {
+        Self::Bug(problem)
+    }
+}
+
+/// Fails with a problem.
+pub(crate) fn bug<T>(problem: impl Into<String>) -> Step<T> {
+    Err(Stop::Bug(problem.into()))
+}
+
+/// One seed's run.
+pub(crate) struct Run {
+    pub(crate) machine: Machine,
+    pub(crate) config: LightningDbConfig,
+    /// Not held while the database is called: others may have their turn then.
+    world: Mutex<World>,
+    pub(crate) audit: Mutex<super::audit::Audit>,
+    /// Whether everything that happens is printed.
+    verbose: bool,
+}
+
+/// What is known.
+pub(crate) struct World {
+    pub(crate) oracle: Oracle,
+    pub(crate) coverage: Coverage,
+    pub(crate) points: super::moments::Points,
+    pub(crate) repositories: Repositories,
+    path: PathBuf,
+    next_id: u64,
+}
+
+impl Run {
+    pub(crate) fn new(seed: u64, random: &mut Random, verbose: bool) -> Self {
+        let mut coverage = Coverage::default();
+        let config = super::config::draw(random, &mut coverage);
+        let world = World {
+            oracle: Oracle::default(),
+            coverage,
+            points: super::moments::Points::default(),
+            repositories: Repositories::default(),
+            path: PathBuf::from("/db"),
+            next_id: 0,
+        };
+        let audit = Mutex::default();
+        Self { machine: Machine::new(seed), config, world: Mutex::new(world), audit, verbose }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock()
+    }
+
+    /// Where the database is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.world().path.clone()
+    }
+
+    /// The database is elsewhere from now on.
+    pub(crate) fn set_path(&self, path: PathBuf) {
+        self.world().path = path;
+    }
+
+    /// Counts something.
+    pub(crate) fn hit(&self, name: &str) {
+        self.world().coverage.hit(name);
+    }
+
+    /// Notes what happened, for who compares two runs or reads one.
+    pub(crate) fn note(&self, text: &str) {
+        if self.verbose {
+            eprintln!("{text}");
+        }
+        simulation::note(text.as_bytes());
+    }
+
+    /// The wall clock.
+    pub(crate) fn micros(&self) -> i64 {
+        TurnClock::new(self.machine.clock.clone()).now_micros()
+    }
+
+    /// A commit begins. Returns its id.
+    pub(crate) fn begin(&self, change: Change) -> u64 {
+        let micros = (self.micros(), i64::MAX);
+        let mut world = self.world();
+        world.next_id += 1;
+        let id = world.next_id;
+        world.oracle.begin(Commit { id, change, micros });
+        id
+    }
+
+    /// A value that no other commit writes: `len` bytes, or the few more that it takes.
+    pub(crate) fn value(&self, random: &mut Random, len: usize) -> Value {
+        if len == 0 {
+            return Value::from([].as_slice());
+        }
+        let tag = {
+            let mut world = self.world();
+            world.next_id += 1;
+            world.next_id
+        };
+        let mut bytes = Vec::with_capacity(len + 32);
+        if len > CANARY.len() + 8 {
+            bytes.extend_from_slice(CANARY);
+        }
+        bytes.extend_from_slice(&tag.to_le_bytes()[..if len < 16 { 3 } else { 8 }]);
+        if random.once_in(2) {
+            let noise = random.draw();
+            bytes.extend((bytes.len()..len).map(|at| (noise >> (at % 57)) as u8 ^ (at as u8)));
+        } else {
+            bytes.resize(bytes.len().max(len), tag as u8);
+        }
+        bytes.into()
+    }
+}
+
+/// The life of one process.
+pub(crate) struct Process<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) environment: lightning_db::Environment,
+    pub(crate) plan: lightning_db_storage::vfs::FaultPlan,
+    /// Whether calls fail that the machine did not die of.
+    pub(crate) is_faulty: bool,
+    /// Whether only one client is at work.
+    pub(crate) is_alone: bool,
+    /// Writing has ended after a failure.
+    pub(crate) is_poisoned: AtomicBool,
+}
+
+impl<'a> Process<'a> {
+    /// A process that nothing happens to, unless it is planned.
+    pub(crate) fn start(run: &'a Run) -> Self {
+        let environment = run.machine.environment();
+        let plan = run.machine.plan();
+        let is_poisoned = AtomicBool::new(false);
+        Self { run, environment, plan, is_faulty: false, is_alone: true, is_poisoned }
+    }
+
+    /// Whether the machine died.
+    pub(crate) fn crashed(&self) -> bool {
+        self.plan.crashed()
+    }
+
+    /// Judges an outcome: an error must be one that `permitted` knows, or follow from a planned fault.
+    pub(crate) fn judge<T>(
+        &self,
+        what: &str,
+        outcome: lightning_db::Result<T>,
+        permitted: impl FnOnce(&Error) -> bool,
+    ) -> Step<Result<T, Error>> {
+        let error = match outcome {
+            Ok(value) => return Ok(Ok(value)),
+            Err(error) => error,
+        };
+        let text = format!("{error} {error:?}");
+        if [&KEY[..8], &OTHER_KEY[..8], CANARY].iter().any(|secret| contains(text.as_bytes(), secret)) {
+            return bug(format!("{what}: the error tells a secret: {text}"));
+        }
+        if self.crashed() {
+            return Err(Stop::Crashed);
+        }
+        if matches!(error, Error::Poisoned { .. }) {
+            self.is_poisoned.store(true, Ordering::Relaxed);
+        }
+        self.run.hit(&format!("error/{}", error.kind()));
+        if permitted(&error) || self.is_faulty && follows_from_faults(&error) {
+            self.run.note(&format!("  {what}: {}", error.kind()));
+            return Ok(Err(error));
+        }
+        bug(format!("{what}: {error}"))
+    }
+
+    /// Judges an outcome that may be an error only after a planned fault; `None` then.
+    pub(crate) fn expect<T>(&self, what: &str, outcome: lightning_db::Result<T>) -> Step<Option<T>> {
+        Ok(self.judge(what, outcome, |_| false)?.ok())
+    }
+}
+
+fn follows_from_faults(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Io { .. } | Error::Poisoned { .. } | Error::DiskFull { .. } | Error::Corrupt { .. }
+    )
+}
+
+/// Whether `needle` is anywhere in `bytes`.
+pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    let Some((first, rest)) = needle.split_first() else { return true };
+    let mut from = bytes;
+    while let Some(at) = from.iter().position(|byte| byte == first) {
+        from = &from[at + 1..];
+        if from.starts_with(rest) {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,242 @@
+//! Transactions: at each isolation level, several at once, by number and by scope.
+
+use lightning_db::{Error, TransactionId, TransactionOptions};
+
+use super::client::Client;
+use super::model::{Change, Value, show};
+use super::oracle::{Overlay, Seen, Sight};
+use super::run::{Step, bug};
+
+/// What a transaction may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    ReadCommitted,
+    Snapshot,
+    Serializable,
+}
+
+/// A transaction that is open.
+pub(crate) struct Open {
+    id: TransactionId,
+    level: Level,
+    is_read_only: bool,
+    /// The newest commits before and after it began.
+    began: (u64, u64),
+    writes: Overlay,
+    sights: Vec<Sight>,
+}
+
+impl Client<'_> {
+    pub(crate) fn begin_transaction(&mut self) -> Step {
+        if self.open.len() >= 4 {
+            return self.in_transaction();
+        }
+        let level = *self.random.pick(&[Level::ReadCommitted, Level::Snapshot, Level::Serializable]);
+        let is_read_only = level != Level::Serializable && self.random.once_in(6);
+        let low = self.now();
+        let begun = match level {
+            Level::Serializable => self.db.begin_serializable_transaction(),
+            level => {
+                let options =
+                    TransactionOptions { read_only: is_read_only, snapshot: level == Level::Snapshot };
+                self.db.begin_transaction_with_options(options)
+            }
+        };
+        let few = self.run.config.max_active_transactions < 16;
+        let begun = self.process.judge("begin", begun, |error| {
+            few && matches!(error, Error::TooManyTransactions)
+        })?;
+        let Ok(id) = begun else { return Ok(()) };
+        self.run.hit(&format!("transaction/{level:?}"));
+        let began = (low, self.now());
+        self.open.push(Open { id, level, is_read_only, began, writes: Overlay::new(), sights: Vec::new() });
+        Ok(())
+    }
+
+    /// Reads or writes in an open transaction.
+    pub(crate) fn in_transaction(&mut self) -> Step {
+        if self.open.is_empty() {
+            return self.begin_transaction();
+        }
+        let at = self.random.below(self.open.len() as u64) as usize;
+        match self.random.below(8) {
+            0..4 => self.write_in(at),
+            4..7 => self.get_in(at),
+            _ => self.scan_in(at),
+        }
+    }
+
+    fn write_in(&mut self, at: usize) -> Step {
+        let key = self.key();
+        let value = if self.random.once_in(4) { None } else { Some(self.value()) };
+        let id = self.open[at].id;
+        let written = match &value {
+            Some(value) => self.db.put_tx(id, &key, value),
+            None => self.db.delete_tx(id, &key),
+        };
+        let is_locking = !self.run.config.use_optimized_transactions;
+        let is_read_only = self.open[at].is_read_only;
+        let written = self.process.judge("a write in a transaction", written, |error| match error {
+            Error::TransactionReadOnly => is_read_only,
+            Error::TransactionTimedOut | Error::TransactionNotFound => true,
+            error => is_locking && error.is_conflict(),
+        })?;
+        match written {
+            Ok(()) if is_read_only => bug("a read-only transaction wrote"),
+            Ok(()) => {
+                self.open[at].writes.insert(key, value);
+                Ok(())
+            }
+            // After these it goes on.
+            Err(Error::LockTimeout | Error::TransactionReadOnly) => Ok(()),
+            Err(_) => self.forget(at),
+        }
+    }
+
+    fn forget(&mut self, at: usize) -> Step {
+        let open = self.open.swap_remove(at);
+        let _ = self.db.abort_transaction(open.id);
+        Ok(())
+    }
+
+    fn get_in(&mut self, at: usize) -> Step {
+        let key = match self.open[at].writes.keys().next() {
+            Some(own) if self.random.once_in(4) => own.clone(),
+            _ => self.key(),
+        };
+        let low = self.now();
+        let found = self.db.get_tx(self.open[at].id, &key);
+        let Some(found) = self.still_open(at, found)? else { return Ok(()) };
+        if let Some(own) = self.open[at].writes.get(&key) {
+            if own.as_deref() != found.as_deref() {
+                return bug(format!("a transaction does not see what it wrote to {}", show(&key)));
+            }
+            return Ok(());
+        }
+        self.saw_in(at, low, Sight::Key(key, found))
+    }
+
+    fn scan_in(&mut self, at: usize) -> Step {
+        let wanted = self.wanted().plain();
+        let low = self.now();
+        let (start, end) = wanted.bounds();
+        let found = self.db.scan_tx(self.open[at].id, start, end);
+        let limit = wanted.sight(Vec::new(), Overlay::new()).limit;
+        let found = found.and_then(|entries| entries.take(limit).collect());
+        let Some(found) = self.still_open(at, found)? else { return Ok(()) };
+        let sight = Sight::Range(wanted.sight(found, self.open[at].writes.clone()));
+        self.saw_in(at, low, sight)
+    }
+
+    fn still_open<T>(&mut self, at: usize, outcome: lightning_db::Result<T>) -> Step<Option<T>> {
+        let over = |error: &Error| {
+            matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound | Error::TransactionConflict)
+        };
+        match self.process.judge("a read in a transaction", outcome, over)? {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => self.forget(at).map(|()| None),
+        }
+    }
+
+    fn saw_in(&mut self, at: usize, low: u64, sight: Sight) -> Step {
+        let open = &mut self.open[at];
+        if open.level == Level::ReadCommitted {
+            return self.saw("a read committed", low, vec![sight]);
+        }
+        open.sights.push(sight);
+        let (what, (low, high), sights) =
+            (format!("a {:?} transaction", open.level), open.began, open.sights.clone());
+        let seen = Seen { what, low, high, sights, unchanged: None };
+        Ok(self.run.world().oracle.saw(seen)?)
+    }
+
+    /// Commits or aborts.
+    pub(crate) fn end_transaction(&mut self) -> Step {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let at = self.random.below(self.open.len() as u64) as usize;
+        let open = self.open.swap_remove(at);
+        if self.random.once_in(5) {
+            self.run.hit("transaction/abort");
+            self.process
+                .judge("abort", self.db.abort_transaction(open.id), |error| {
+                    matches!(error, Error::TransactionNotFound)
+                })?
+                .ok();
+            return Ok(());
+        }
+        let writes: Vec<_> = open.writes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        if writes.is_empty() {
+            let ended = self.db.commit_transaction(open.id);
+            let over =
+                |error: &Error| matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound);
+            self.process.judge("commit of nothing", ended, over)?.ok();
+            return Ok(());
+        }
+        let by_number = !self.process.is_alone || self.random.once_in(2);
+        let id = open.id;
+        let outcome = self.commit("commit_transaction", Change::Write(writes), |client| {
+            if by_number {
+                client.db.commit_transaction_numbered(id).map(|done| done.map(|sequence| sequence.0))
+            } else {
+                client.db.commit_transaction(id).map(|()| None)
+            }
+        })?;
+        match outcome {
+            Ok(sequence) => {
+                self.run.hit(&format!("transaction/committed {:?}", open.level));
+                self.judge_committed(open, sequence)
+            }
+            Err(error) => {
+                self.run.hit(&format!("transaction/failed {}", error.kind()));
+                Ok(())
+            }
+        }
+    }
+
+    /// What must have been so for the transaction to commit as `sequence`.
+    fn judge_committed(&self, open: Open, sequence: u64) -> Step {
+        let Open { level, began: (low, high), writes, sights, .. } = open;
+        if level == Level::ReadCommitted {
+            return Ok(());
+        }
+        let what = format!("a {level:?} transaction that committed as {sequence}");
+        let mut world = self.run.world();
+        if level == Level::Serializable {
+            // Nothing that it read has changed since: it could as well have run at the moment of its commit.
+            let at = sequence - 1;
+            world.oracle.saw(Seen {
+                what: what.clone(),
+                low: at,
+                high: at,
+                sights: sights.clone(),
+                unchanged: None,
+            })?;
+        }
+        let unchanged = Some((writes.into_keys().collect(), sequence));
+        // It began before its commit.
+        let high = high.min(sequence - 1);
+        Ok(world.oracle.saw(Seen { what, low, high, sights, unchanged })?)
+    }
+
+    /// A transaction that is begun again after a conflict.
+    pub(crate) fn execute(&mut self) -> Step {
+        let keys = [self.key(), self.key()];
+        let values: [Value; 2] = [self.value(), self.value()];
+        let writes =
+            keys.iter().zip(&values).map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        self.commit("execute_transaction", Change::Write(writes), |client| {
+            let body = |tx: &lightning_db::Transaction<'_>| {
+                tx.get(&keys[0])?;
+                keys.iter().zip(&values).try_for_each(|(key, value)| tx.put(key, value))
+            };
+            match client.db.execute_transaction(body) {
+                // Too many are open: that it does not wait for.
+                Err(Error::TooManyTransactions) => Err(Error::TransactionConflict),
+                outcome => outcome.map(|()| None),
+            }
+        })
+        .map(drop)
+    }
+}
