@@ -1,6 +1,7 @@
 //! An embedded key-value database that keeps data secret, whole and recoverable.
 
 mod backup;
+mod batch;
 mod cache;
 mod check;
 mod config;
@@ -21,6 +22,7 @@ mod transaction;
 mod verify;
 
 pub use backup::{BackupReport, BackupSummary, NoProgress, Phase, Progress};
+pub use batch::WriteBatch;
 pub use check::{
     CheckCovered, CheckDepth, CheckFinding, CheckOptions, CheckPhase, CheckProgress, CheckReport,
     CheckSeverity, CheckWatch, check, check_in,

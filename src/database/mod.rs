@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::SequenceNumber;
 
+use crate::batch::WriteBatch;
 use crate::config::LightningDbConfig;
 use crate::engine::{Engine, Op};
 use crate::environment::Environment;
@@ -116,10 +117,10 @@ impl Database {
     }
 
     /// Commits outside of any transaction. Where transactions lock what they write, so does this.
-    fn write(&self, operation: Operation, ops: &[Op<'_>]) -> Result<()> {
+    fn commit(&self, operation: Operation, ops: &[Op<'_>]) -> Result<SequenceNumber> {
         let _timer = self.engine.metrics.start_many(operation, ops.len());
         let _locks = self.transactions.lock_for_writes(ops)?;
-        self.engine.commit(ops, None).map(drop)
+        self.engine.commit(ops, None)
     }
 
     /// Sets `key` to `value`.
@@ -128,7 +129,7 @@ impl Database {
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
     /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.write(Operation::Write, &[Op::put(key, value)])
+        self.commit(Operation::Write, &[Op::put(key, value)]).map(drop)
     }
 
     /// Removes `key`. It is no error if it is not there.
@@ -136,7 +137,7 @@ impl Database {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        self.write(Operation::Delete, &[Op::delete(key)])
+        self.commit(Operation::Delete, &[Op::delete(key)]).map(drop)
     }
 
     /// Sets all these keys, in one commit: all or none, also after a crash. Of several values for one key the last one
@@ -146,7 +147,7 @@ impl Database {
     /// As [`put`](Self::put).
     pub fn put_batch(&self, items: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let ops: Vec<Op<'_>> = items.iter().map(|(key, value)| Op::put(key, value)).collect();
-        self.write(Operation::Write, &ops)
+        self.commit(Operation::Write, &ops).map(drop)
     }
 
     /// Removes all these keys, in one commit.
@@ -155,7 +156,16 @@ impl Database {
     /// As [`put`](Self::put).
     pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<()> {
         let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(key)).collect();
-        self.write(Operation::Delete, &ops)
+        self.commit(Operation::Delete, &ops).map(drop)
+    }
+
+    /// Commits puts and deletions as one, and returns the commit's sequence number: the target with which a restore goes
+    /// back to just after it. An empty batch commits nothing, and returns the number of the newest commit.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn write(&self, batch: &WriteBatch) -> Result<SequenceNumber> {
+        self.commit(Operation::Write, &batch.ops())
     }
 
     /// The sequence number of the newest commit; 0 when there is none yet.

@@ -1,5 +1,7 @@
 //! Transactions of a database, by number and by scope.
 
+use lightning_db_storage::SequenceNumber;
+
 use super::Database;
 use crate::config::TransactionOptions;
 use crate::error::Result;
@@ -88,6 +90,15 @@ impl Database {
     /// `TransactionConflict` when a commit since the transaction began forbids it: nothing was written, begin it again.
     /// `TransactionTimedOut`, `TransactionNotFound`; those of [`put`](Self::put).
     pub fn commit_transaction(&self, tx_id: TransactionId) -> Result<()> {
+        self.transactions.commit(tx_id).map(drop)
+    }
+
+    /// As [`commit_transaction`](Self::commit_transaction), and returns the commit's sequence number; `None` if the
+    /// transaction wrote nothing.
+    ///
+    /// # Errors
+    /// As [`commit_transaction`](Self::commit_transaction).
+    pub fn commit_transaction_numbered(&self, tx_id: TransactionId) -> Result<Option<SequenceNumber>> {
         self.transactions.commit(tx_id)
     }
 

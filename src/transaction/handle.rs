@@ -88,7 +88,7 @@ impl<'db> Transaction<'db> {
     /// See [`Database::commit_transaction`](crate::Database::commit_transaction).
     pub fn commit(mut self) -> Result<()> {
         self.is_over = true;
-        self.transactions.commit(self.id)
+        self.transactions.commit(self.id).map(drop)
     }
 
     /// Forgets everything that was written.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lightning_db_storage::SequenceNumber;
 use lightning_db_sync::Mutex;
 
 use super::TransactionId;
@@ -94,17 +95,18 @@ impl Transactions {
         self.shared.with(id, |_, transaction| self.shared.scan(transaction, range))
     }
 
-    /// Commits. The transaction is over then, whatever comes back.
+    /// Commits, and returns the commit's number if anything was written. The transaction is over then, whatever comes
+    /// back.
     ///
     /// # Errors
     /// `TransactionConflict`, `TransactionNotFound`, `TransactionTimedOut`, and those of writing.
-    pub(crate) fn commit(&self, id: TransactionId) -> Result<()> {
+    pub(crate) fn commit(&self, id: TransactionId) -> Result<Option<SequenceNumber>> {
         let transaction = self.shared.take(id)?;
         let outcome = self.shared.commit(transaction);
         self.shared.release(id);
         let metrics = &self.shared.engine.metrics;
         match &outcome {
-            Ok(()) => metrics.transactions_committed.add(1),
+            Ok(_) => metrics.transactions_committed.add(1),
             Err(_) => metrics.transactions_aborted.add(1),
         };
         outcome
@@ -370,15 +372,15 @@ impl Shared {
         Ok(TransactionIterator::new(entries, Arc::clone(&transaction.fate), scanned))
     }
 
-    fn commit(&self, mut transaction: OpenTransaction) -> Result<()> {
+    fn commit(&self, mut transaction: OpenTransaction) -> Result<Option<SequenceNumber>> {
         if transaction.writes.is_empty() {
             // What it read was so when it began, and that is its place in the order of commits.
-            return Ok(());
+            return Ok(None);
         }
         let reads = std::mem::take(&mut transaction.reads);
         let writes = &transaction.writes;
         let validate = transaction.began().map(|began| unchanged(began, writes.keys(), reads));
-        self.engine.commit(&writes.ops(), validate).map(drop)
+        self.engine.commit(&writes.ops(), validate).map(Some)
     }
 
     fn is_overdue(&self, slot: &Slot) -> bool {
