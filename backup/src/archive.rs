@@ -46,7 +46,9 @@ pub(crate) fn check_history(input: &LogInput<'_>, catalog: &Catalog) -> Result<(
     let manifest = input.manifest;
     let held = catalog.incarnations();
     let known = |incarnation: &Incarnation| held.contains(incarnation);
+    // A database that stepped back to before its first backup there is in none of the histories, and still its own.
     if !held.is_empty()
+        && input.cursor.is_none()
         && !known(&manifest.incarnation)
         && !manifest.ancestry.iter().any(|fork| known(&fork.incarnation))
     {
