@@ -117,6 +117,17 @@ impl MemVfs {
         found
     }
 
+    /// Shows the bytes of every file, written and not synced ones too, in the order of [`files`](Self::files). `show` must
+    /// not use the file system.
+    pub fn show_files(&self, show: &mut dyn FnMut(&Path, &[u8])) {
+        for path in self.files() {
+            let state = self.state.lock();
+            if let Ok(content) = state.tree.find_file(&path).and_then(|file| state.tree.content(file)) {
+                show(&path, content.bytes());
+            }
+        }
+    }
+
     /// Copies a directory and all below it, like `cp -r`, to a name that does not exist.
     /// The copy is durable at once, and so is everything else that was not synced yet in
     /// the directory that holds it.
