@@ -306,6 +306,12 @@ fn guard(key: Key) -> Vec<u8> {
     format!("guard/{key:08}").into_bytes()
 }
 
+/// Locks a list, where transactions lock, and changes nothing if `tx` does not commit.
+pub(super) fn lock(tx: &Transaction<'_>, key: Key) -> Result<(), Error> {
+    tx.delete(&name(key))?;
+    tx.delete(&guard(key))
+}
+
 /// A list as a value: the number of elements and the elements, eight bytes each; then nothing, or a filling.
 fn encode(key: Key, list: &[Element]) -> Vec<u8> {
     let mut value: Vec<u8> = (list.len() as u64).to_le_bytes().to_vec();

@@ -97,12 +97,26 @@ fn campaign(options: &Options) -> Result<(), String> {
             }
             let run = run::run(choice).map_err(|failure| format!("{failure}\n{}", again(choice)))?;
             judge(choice, &run, &mut coverage)?;
+            // One schedule of each seed is run twice.
+            if choice.schedule == Schedule::Turns && choice.level == Level::ReadCommitted && choice.optimistic
+            {
+                same_again(choice, &run, &mut coverage)?;
+            }
         }
     }
     println!("isolation: {} histories in {:.1?}", coverage.count("histories"), started.elapsed());
     print!("{coverage}");
     let missing = coverage.missing();
     if missing.is_empty() { Ok(()) } else { Err(format!("too little was covered: {missing:?}")) }
+}
+
+fn same_again(choice: Choice, first: &Run, coverage: &mut Coverage) -> Result<(), String> {
+    let second = run::run(choice)?;
+    coverage.hit("schedules repeated");
+    if (second.trace, &second.history) == (first.trace, &first.history) {
+        return Ok(());
+    }
+    Err(format!("a seed does not repeat its run\n{}", again(choice)))
 }
 
 fn choices(options: &Options, seed: u64) -> Vec<Choice> {
@@ -175,6 +189,7 @@ fn floors() -> Coverage {
     let mut coverage = Coverage::default();
     let floors = [
         ("histories", 100),
+        ("schedules repeated", 10),
         ("transactions", 80_000),
         ("transactions of unknown end", 50),
         ("end/committed", 30_000),

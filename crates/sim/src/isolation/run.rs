@@ -11,7 +11,7 @@ use lightning_db_sync::{simulation, thread};
 use parking_lot::Mutex;
 
 use super::check::{Level, Promise};
-use super::client::{End, Manners, Stop, perform, scan_all};
+use super::client::{End, Manners, Stop, lock, perform, scan_all};
 use super::history::{History, Kind, Recorder, Step};
 use super::plan::{Places, Plan};
 use crate::coverage::Coverage;
@@ -180,6 +180,7 @@ impl World {
         self.hit(&format!("life/{death:?}").to_lowercase());
         match death {
             Death::Close => {
+                self.left_clean(&db);
                 if let Err(error) = db.close() {
                     self.problem(format!("closing failed: {error}"));
                 }
@@ -190,6 +191,28 @@ impl World {
                 self.machine.power_cut(random, keep);
             }
         }
+    }
+
+    /// When all processes are done no transaction is open, no key is locked and no snapshot is held.
+    fn left_clean(&self, db: &Database) {
+        for key in 0..self.places.end() {
+            let tries = (0..100).map(|_| db.transaction().and_then(|tx| lock(&tx, key)));
+            // The time for a transaction may be shorter than a busy machine takes.
+            let outcome = tries.into_iter().find(|tried| !matches!(tried, Err(Error::TransactionTimedOut)));
+            match outcome {
+                Some(Ok(())) => {}
+                other => self.problem(format!("list {key} cannot be locked at the end: {other:?}")),
+            }
+        }
+        // Merges hold versions too, until they are done.
+        for _ in 0..500 {
+            match db.stats() {
+                Ok(stats) if (stats.active_transactions, stats.open_snapshots) == (0, 0) => return,
+                Ok(_) => thread::sleep(Duration::from_millis(10)),
+                Err(error) => return self.problem(format!("no statistics at the end: {error}")),
+            }
+        }
+        self.problem("a transaction or an old version is still held at the end".to_owned());
     }
 
     fn open(&self, config: &LightningDbConfig) -> Option<Arc<Database>> {
