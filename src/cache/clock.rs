@@ -10,9 +10,9 @@
 //! - `Recent` and its ghosts take at most `capacity`, all four together at most twice that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use hashbrown::HashTable;
+use lightning_db_sync::modelled::atomic::{AtomicU8, Ordering};
 
 use super::page_cache::PageKey;
 use Where::{Frequent, FrequentGhost, Recent, RecentGhost};
@@ -227,7 +227,7 @@ impl<V> Clock<V> {
                 return false;
             }
             let slot = &mut self.slots[number as usize];
-            match std::mem::replace(slot.mark.get_mut(), IDLE) {
+            match slot.mark.swap(IDLE, Ordering::Relaxed) {
                 USED => self.move_to(number, Frequent),
                 // It was read for nothing: that tells nothing of the clock's size.
                 AHEAD => {

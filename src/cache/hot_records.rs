@@ -26,10 +26,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwapOption;
 use lightning_db_storage::SequenceNumber;
+use lightning_db_sync::modelled::SwapOption;
+use lightning_db_sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 use zeroize::Zeroize;
 
@@ -74,7 +74,7 @@ struct Set([Slot; WAYS]);
 struct Slot {
     /// The tag of the record's key: a hint that spares a look at the record.
     tag: AtomicU64,
-    record: ArcSwapOption<Record>,
+    record: SwapOption<Record>,
 }
 
 struct Record {
@@ -130,18 +130,23 @@ impl HotRecords {
             return None;
         }
         let sets = (slots / WAYS + 1).next_power_of_two() / 2;
+        Some(Self::laid_out(sets, bytes - sets * WAYS * Self::SLOT_BYTES, hash_seed))
+    }
+
+    /// A table of so many sets, a power of two, whose records take at most `record_capacity` bytes.
+    pub(super) fn laid_out(sets: usize, record_capacity: usize, hash_seed: u64) -> Self {
         let slots = sets * WAYS;
-        Some(Self {
+        Self {
             sets: (0..sets).map(|_| Set::default()).collect(),
             stamps: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             missed: (0..slots).map(|_| AtomicU32::new(0)).collect(),
             hash_seed,
-            record_capacity: bytes - slots * Self::SLOT_BYTES,
+            record_capacity,
             record_bytes: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
             hits: Counter::default(),
             misses: Counter::default(),
-        })
+        }
     }
 
     const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<AtomicU64>() + size_of::<AtomicU32>();

@@ -15,7 +15,7 @@ use lightning_db_storage::page::Page;
 
 use budget::CacheBudget;
 pub(crate) use hot_records::{FillTicket, HotRecords};
-pub(crate) use page_cache::{PageCache, PageKey};
+pub(crate) use page_cache::{Cached, PageCache, PageKey};
 
 /// The caches of one open database.
 #[derive(Debug)]

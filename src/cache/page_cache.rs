@@ -6,11 +6,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::page::Page;
-use lightning_db_sync::RwLock;
+use lightning_db_sync::modelled::RwLock;
+use lightning_db_sync::modelled::atomic::{AtomicUsize, Ordering};
 
 use super::clock::{Clock, Mark};
 use super::counter::Counter;

@@ -46,7 +46,7 @@ impl Engine {
     /// `NotFound`, and those of writing files.
     pub(crate) fn drop_named_checkpoint(&self, name: &str) -> Result<()> {
         // A rollback holds the writer from where it reads a checkpoint to where it needs its files.
-        let _writer = self.commits.writer.lock();
+        let _writer = self.commits.queue.writer();
         let mut found = false;
         self.change_manifest(|manifest| {
             let before = manifest.checkpoints.len();

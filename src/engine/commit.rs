@@ -19,6 +19,7 @@ use lightning_db_sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::op::{Op, OpValue, OwnedValue};
+use super::queue::{self, Queue};
 use super::recent::CommitView;
 use super::values::{LARGE_VALUE_LEN, ValueLog};
 use super::version::Layer;
@@ -34,8 +35,7 @@ pub(crate) type Validate = Box<dyn FnOnce(&CommitView<'_>) -> Result<()> + Send>
 
 /// Where commits come together.
 pub(super) struct Commits {
-    waiting: Mutex<Vec<Arc<Ticket>>>,
-    pub(super) writer: Mutex<Writer>,
+    pub(super) queue: Queue<Writer, Job, Result<SequenceNumber>>,
     sync: Mutex<Option<WalSync>>,
     /// The next segment of the log. Whoever makes one holds this lock, so that the manifest lists them in order.
     pub(super) ready_segment: Mutex<Option<PreparedSegment>>,
@@ -53,12 +53,13 @@ pub(super) struct Writer {
     pub(super) last: SequenceNumber,
 }
 
-/// A commit that waits for somebody else to do it.
-struct Ticket {
+/// A commit that somebody else may do.
+pub(super) struct Job {
     ops: Vec<(Zeroizing<Vec<u8>>, Option<OwnedValue>)>,
     validate: Mutex<Option<Validate>>,
-    outcome: Mutex<Option<Result<SequenceNumber>>>,
 }
+
+type Ticket = queue::Ticket<Job, Result<SequenceNumber>>;
 
 /// A commit in a group.
 struct Member<'a> {
@@ -75,8 +76,7 @@ struct Member<'a> {
 impl Commits {
     pub(super) fn new(last: SequenceNumber) -> Self {
         Self {
-            waiting: Mutex::default(),
-            writer: Mutex::new(Writer { log: None, last }),
+            queue: Queue::new(Writer { log: None, last }),
             sync: Mutex::default(),
             ready_segment: Mutex::default(),
             finished_segments: Mutex::default(),
@@ -87,12 +87,12 @@ impl Commits {
 
     /// The newest commit, as the log told it.
     pub(super) fn set_last(&self, last: SequenceNumber) {
-        self.writer.lock().last = last;
+        self.queue.writer().last = last;
     }
 
     /// Logs from now on.
     pub(super) fn set_log(&self, log: WalWriter) {
-        self.attach_log(&mut self.writer.lock(), log);
+        self.attach_log(&mut self.queue.writer(), log);
     }
 
     /// As [`set_log`](Self::set_log), for who holds the writer.
@@ -105,7 +105,7 @@ impl Commits {
     /// Ends the log, if there is one.
     pub(super) fn take_log(&self) -> Option<WalWriter> {
         self.has_log.store(false, Ordering::Release);
-        self.writer.lock().log.take()
+        self.queue.writer().log.take()
     }
 
     /// Whether commits are logged.
@@ -115,7 +115,7 @@ impl Commits {
 
     /// Looks while nothing is being logged, at the place where the log ends, if there is one.
     pub(super) fn at_log_end<T>(&self, look: impl FnOnce(Option<WalPosition>) -> T) -> T {
-        let writer = self.writer.lock();
+        let writer = self.queue.writer();
         look(writer.log.as_ref().map(WalWriter::position))
     }
 
@@ -140,18 +140,13 @@ impl Engine {
         }
         self.throttle(ops)?;
         let is_large = ops.iter().any(|op| op.value_len() >= LARGE_VALUE_LEN as u64);
-        let writer = if is_large { Some(self.commits.writer.lock()) } else { self.commits.writer.try_lock() };
+        let queue = &self.commits.queue;
+        let writer = if is_large { Some(queue.writer()) } else { queue.free_writer() };
         if let Some(mut writer) = writer {
             return self.lead(&mut writer, Some(Member::new(ops.to_vec(), validate)));
         }
-        let ticket = Arc::new(Ticket::new(ops, validate));
-        self.commits.waiting.lock().push(Arc::clone(&ticket));
-        let mut writer = self.commits.writer.lock();
-        if let Some(outcome) = ticket.outcome.lock().take() {
-            return outcome;
-        }
-        self.lead(&mut writer, None)?;
-        ticket.take_outcome()
+        let lead = |writer: &mut Writer| drop(self.lead(writer, None));
+        queue.hand_over(Job::new(ops, validate), lead).unwrap_or(Err(Error::Cancelled))
     }
 
     /// Names the present moment in the log, durably; without a log, in the manifest, once the trees have everything up to
@@ -160,7 +155,7 @@ impl Engine {
     /// # Errors
     /// `AlreadyExists` for a name in use, and what logging and syncing can give.
     pub(crate) fn create_restore_point(&self, name: &str) -> Result<RestorePoint> {
-        let mut writer = self.commits.writer.lock();
+        let mut writer = self.commits.queue.writer();
         self.check_writable()?;
         let incarnation = self.ctx.incarnation.get();
         let is_this = |point: &RestorePoint| point.name == name && point.incarnation == incarnation;
@@ -217,7 +212,7 @@ impl Engine {
     pub(super) fn settle(&self) -> Result<(Option<FrameNumber>, i64)> {
         let now = {
             // A commit reads the clock before it is logged; with the writer held, none is in between.
-            let _writer = self.commits.writer.lock();
+            let _writer = self.commits.queue.writer();
             self.ctx.clock.now_micros()
         };
         let Some(sync) = self.commits.log_sync().filter(|_| self.commits.has_log()) else {
@@ -231,27 +226,27 @@ impl Engine {
 
     /// Lets the log say what was synced, so that a later reader knows. For quiet moments.
     pub(super) fn mark_synced(&self) -> Result<()> {
-        let Some(mut writer) = self.commits.writer.try_lock() else { return Ok(()) };
+        let Some(mut writer) = self.commits.queue.free_writer() else { return Ok(()) };
         let Some(log) = &mut writer.log else { return Ok(()) };
         log.write_marker().map(drop).map_err(|error| self.write_failed(error))
     }
 
     /// Goes on in the next segment of the log.
     pub(super) fn rotate_log(&self) -> Result<()> {
-        let mut writer = self.commits.writer.lock();
+        let mut writer = self.commits.queue.writer();
         let Some(log) = &mut writer.log else { return Ok(()) };
         log.rotate().map(drop).map_err(|error| self.write_failed(error))
     }
 
     /// Makes the active memtable wait for its flush, if anything is in it.
     pub(super) fn freeze_active(&self) {
-        let _writer = self.commits.writer.lock();
+        let _writer = self.commits.queue.writer();
         self.freeze();
     }
 
     /// Commits for the caller and for all that wait. Returns the outcome of `own`, or of nobody.
     fn lead(&self, writer: &mut Writer, own: Option<Member<'_>>) -> Result<SequenceNumber> {
-        let tickets = std::mem::take(&mut *self.commits.waiting.lock());
+        let tickets = self.commits.queue.take_waiting(writer);
         let has_own = own.is_some();
         let mut group: Vec<Member<'_>> =
             own.into_iter().chain(tickets.iter().map(Member::of_ticket)).collect();
@@ -269,8 +264,8 @@ impl Engine {
         let mut outcomes = group.into_iter();
         let first = if has_own { outcomes.next() } else { None };
         for member in outcomes {
-            if let Some(ticket) = member.ticket {
-                *ticket.outcome.lock() = member.outcome;
+            if let (Some(ticket), Some(outcome)) = (member.ticket, member.outcome) {
+                ticket.settle(outcome);
             }
         }
         first.and_then(|member| member.outcome).unwrap_or_else(|| Ok(self.versions.published()))
@@ -432,15 +427,11 @@ fn name_in_use(name: &str) -> Error {
     Error::AlreadyExists { what: format!("the restore point {name:?}") }
 }
 
-impl Ticket {
+impl Job {
     fn new(ops: &[Op<'_>], validate: Option<Validate>) -> Self {
         let owned = |op: &Op<'_>| (Zeroizing::new(op.key.to_vec()), op.value.map(OpValue::to_owned));
         let ops = ops.iter().map(owned).collect();
-        Self { ops, validate: Mutex::new(validate), outcome: Mutex::default() }
-    }
-
-    fn take_outcome(&self) -> Result<SequenceNumber> {
-        self.outcome.lock().take().unwrap_or(Err(Error::Cancelled))
+        Self { ops, validate: Mutex::new(validate) }
     }
 }
 
@@ -462,8 +453,8 @@ impl<'a> Member<'a> {
             key: key.as_slice(),
             value: value.as_ref().map(OwnedValue::lend),
         };
-        let ops = ticket.ops.iter().map(op).collect();
-        let validate = ticket.validate.lock().take();
+        let ops = ticket.job.ops.iter().map(op).collect();
+        let validate = ticket.job.validate.lock().take();
         Self { ticket: Some(Arc::clone(ticket)), ..Self::new(ops, validate) }
     }
 

@@ -1,7 +1,7 @@
 //! The engine: commits, memtables, flushes, merges, and what is current.
 //!
 //! ```text
-//! commit.rs   many threads' commits as one group: validate, log, apply, publish
+//! commit.rs   many threads' commits as one group: validate, log, apply, publish; queue.rs: how they come together
 //! op.rs       what a commit consists of; stored.rs: large values that were written before it
 //! log.rs      the write-ahead log's segments: made ready, retired
 //! flush.rs    a frozen memtable becomes a run
@@ -36,6 +36,7 @@ mod memory;
 mod op;
 mod open;
 mod policy;
+mod queue;
 mod recent;
 mod redo;
 mod reserve;

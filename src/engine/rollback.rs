@@ -40,7 +40,7 @@ impl Engine {
     pub(crate) fn rollback_to(self: &Arc<Self>, name: &str) -> Result<SequenceNumber> {
         let _merges = self.merge_alone();
         let _flushes = self.flushing.lock();
-        let mut writer = self.commits.writer.lock();
+        let mut writer = self.commits.queue.writer();
         let mut ready = self.commits.ready_segment.lock();
         self.check_writable()?;
         let checkpoint = self

@@ -8,16 +8,16 @@
 //! Invariant: the trees of a version hold only commits that were published before the version became current. So a
 //! sequence number that was read while a version was current is never older than that version's trees.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
 use lightning_db_storage::filter::Filter;
 use lightning_db_storage::manifest::RunInfo;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::TreeRef;
 use lightning_db_storage::{Result, SequenceNumber};
-use lightning_db_sync::Mutex;
+use lightning_db_sync::modelled::atomic::{AtomicU64, Ordering};
+use lightning_db_sync::modelled::{Mutex, Swap};
 use zeroize::Zeroizing;
 
 use super::segments::{SegmentTable, unknown_segment};
@@ -111,7 +111,7 @@ pub(crate) struct ReadView {
 
 /// The current version and the newest published commit.
 pub(crate) struct Versions {
-    current: ArcSwap<Version>,
+    current: Swap<Version>,
     published: AtomicU64,
     /// Versions that were replaced and that somebody may still hold. Locked while a new version is made.
     replaced: Mutex<Vec<Weak<Version>>>,
@@ -120,7 +120,7 @@ pub(crate) struct Versions {
 impl Versions {
     pub(crate) fn new(version: Version, published: SequenceNumber) -> Self {
         Self {
-            current: ArcSwap::from_pointee(version),
+            current: Swap::from_pointee(version),
             published: AtomicU64::new(published.0),
             replaced: Mutex::default(),
         }

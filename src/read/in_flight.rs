@@ -1,6 +1,6 @@
 //! Which pages are being read just now, so that no two threads decrypt the same one.
 
-use lightning_db_sync::{Condvar, Mutex};
+use lightning_db_sync::modelled::{Condvar, Mutex};
 
 use crate::cache::PageKey;
 

@@ -9,7 +9,7 @@ use lightning_db_storage::tree::{PageSource, read_page};
 
 use super::Reader;
 use super::in_flight::InFlight;
-use crate::cache::{Caches, PageKey};
+use crate::cache::{Cached, Caches, PageCache, PageKey};
 
 /// The pages of one database.
 ///
@@ -55,17 +55,8 @@ impl PageStore {
     }
 
     fn read(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
-        let key = key_of(ptr);
-        let flight = self.in_flight.begin(key);
-        if flight.is_none() {
-            self.in_flight.wait(key);
-            // Not there when the other reader failed, or when the page does not fit the cache.
-            if let Some(page) = self.caches.pages.get(key) {
-                return Ok(page);
-            }
-        }
-        let page = Arc::new(read_page(blocks, kind, ptr)?);
-        Ok(self.caches.pages.insert(key, page))
+        let read = || read_page(blocks, kind, ptr);
+        read_once(&self.caches.pages, &self.in_flight, key_of(ptr), read)
     }
 }
 
@@ -96,6 +87,25 @@ impl PageSource for PointPages<'_> {
     fn page(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
         self.pages.page(self.blocks, kind, ptr)
     }
+}
+
+/// Reads a page that the cache lacked, unless another thread is at it: then its page will do.
+pub(super) fn read_once<V: Cached>(
+    cache: &PageCache<V>,
+    in_flight: &InFlight,
+    key: PageKey,
+    read: impl FnOnce() -> Result<V>,
+) -> Result<Arc<V>> {
+    let flight = in_flight.begin(key);
+    if flight.is_none() {
+        in_flight.wait(key);
+        // Not there when the other reader failed, or when the page does not fit the cache.
+        if let Some(page) = cache.get(key) {
+            return Ok(page);
+        }
+    }
+    let page = Arc::new(read()?);
+    Ok(cache.insert(key, page))
 }
 
 fn key_of(ptr: &BlockPtr) -> PageKey {

@@ -10,6 +10,7 @@ pub mod simulation;
 #[cfg(feature = "simulation")]
 mod time;
 
+pub mod modelled;
 pub mod thread;
 
 #[cfg(feature = "simulation")]

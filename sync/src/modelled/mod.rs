@@ -1,0 +1,21 @@
+//! Locks, atomics and pointers of the code that is tried out under every order in which its threads can run. Ordinarily
+//! they are those of this crate, of the standard library and of `arc_swap`; with `--cfg lightning_db_models` those of
+//! `loom`, and work only inside of a model.
+
+#[cfg(lightning_db_models)]
+mod explored;
+
+#[cfg(lightning_db_models)]
+pub use {
+    explored::{
+        Condvar, Guard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Swap, SwapOption,
+    },
+    loom::{self, sync::atomic},
+};
+
+#[cfg(not(lightning_db_models))]
+pub use {
+    crate::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    arc_swap::{ArcSwap as Swap, ArcSwapOption as SwapOption, Guard},
+    std::sync::atomic,
+};
