@@ -1,3 +1,3 @@
 #![no_main]
 
-lightning_db_fuzz::program!(lightning_db_backup::fuzzing::REPOSITORY_FILES);
+lightning_db_fuzz::program!(lightning_db::fuzzing::REPOSITORY_FILES);

@@ -205,7 +205,7 @@ fn walk<'a>(
         entries.insert(cursor.key().to_vec(), cursor.value().to_value());
         on = step(cursor)?;
         steps += 1;
-        if steps > 100_000 {
+        if steps > 5_000 {
             return Err(StorageError::Cancelled);
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn options(kind: SegmentKind) -> WriterOptions {
 }
 
 /// Numbers from `first` on.
+#[cfg_attr(fuzzing, expect(dead_code, reason = "only tests write several segments"))]
 pub(crate) fn ids_from(first: u64) -> SegmentIds {
     let next = AtomicU64::new(first);
     Arc::new(move || SegmentId(next.fetch_add(1, Ordering::Relaxed)))
