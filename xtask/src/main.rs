@@ -1,5 +1,6 @@
 //! Checks and tests of lightning_db, one command each.
 
+mod mutants;
 mod tidy;
 
 use std::env;
@@ -13,7 +14,10 @@ usage: cargo xtask COMMAND
   check   formatting, lints, documentation and the tidy pass; changes nothing
   test    every test: unit, integration, command line, examples in the documentation
   tidy    the tidy pass alone: dependencies point one way, every file is reached,
-          every option is read, no file outgrows a reader";
+          every option is read, no file outgrows a reader
+  mutants [NAME…]
+          plants bugs, and says which campaign finds each; with --check, only whether
+          they can be planted";
 
 fn main() -> ExitCode {
     let root = project_root();
@@ -21,6 +25,7 @@ fn main() -> ExitCode {
         Some("check") => check(&root),
         Some("test") => test(&root),
         Some("tidy") => tidy(&root),
+        Some("mutants") => mutants::run(&root, &env::args().skip(2).collect::<Vec<_>>()),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
