@@ -1,7 +1,7 @@
 //! Trees whose pages are anything: reading one ends, with what is in it or with an error, and a check that finds no
 //! damage is right.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use lightning_db_crypto::{ContentHasher, DatabaseId, Keyring, SeededEntropy};
@@ -230,7 +230,7 @@ fn merge(blocks: &Blocks, trees: &[TreeRef; 2], models: Option<&[Model; 2]>) {
     let steps = std::cell::Cell::new(0);
     let config = MergeConfig {
         page_size: PAGE_SIZE,
-        victims: &HashSet::from([SegmentId(1)]),
+        victims: &BTreeSet::from([SegmentId(1)]),
         hasher: &hasher(),
         move_extent: &mut |extent| Ok(extent.clone()),
         observer: &mut Nobody,

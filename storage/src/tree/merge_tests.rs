@@ -338,7 +338,7 @@ fn extents_move_with_their_values_unchanged() {
 #[test]
 fn a_moved_extent_must_be_the_same_value() {
     let mut world = World::with([(key(1), extent_in(50))].into(), 256);
-    let victims = HashSet::from([SegmentId(50)]);
+    let victims = BTreeSet::from([SegmentId(50)]);
     let config = MergeConfig {
         page_size: 256,
         victims: &victims,
@@ -385,7 +385,7 @@ fn changes_that_do_not_ascend_are_refused() {
     let (blocks, hasher) = (MemBlocks::default(), hasher());
     let config = MergeConfig {
         page_size: 256,
-        victims: &HashSet::new(),
+        victims: &BTreeSet::new(),
         hasher: &hasher,
         move_extent: &mut |extent| Ok(extent.clone()),
         observer: &mut Seen::default(),

@@ -78,7 +78,9 @@ impl Run {
         }
         let mut outcome = Ok(());
         self.machine.disk.show_files(&mut |path, bytes| {
-            for (what, secret) in [("the key", &KEY[..]), ("the second key", &OTHER_KEY[..]), ("a value", CANARY)] {
+            for (what, secret) in
+                [("the key", &KEY[..]), ("the second key", &OTHER_KEY[..]), ("a value", CANARY)]
+            {
                 if contains(bytes, secret) {
                     outcome = Err(format!("{what} is in {}", path.display()));
                 }

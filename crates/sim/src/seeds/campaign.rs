@@ -171,7 +171,9 @@ impl Campaign<'_> {
         };
         state.totals.coverage.hit(SEEDS);
         if let Some(problem) = problem {
-            println!("seed {seed}: {problem}\n  again: cargo run --profile sim -p lightning_db_sim -- replay {seed}");
+            println!(
+                "seed {seed}: {problem}\n  again: cargo run --profile sim -p lightning_db_sim -- replay {seed}"
+            );
             state.totals.coverage.hit("failures");
             state.failures.insert(seed, problem);
         }
@@ -193,7 +195,9 @@ impl Campaign<'_> {
 
     fn verdict(self) -> Result<(), String> {
         let State { mut totals, failures, .. } = self.state.into_inner();
-        if let (Some(path), Err(problem)) = (&self.options.state, self.options.state.as_deref().map_or(Ok(()), |path| totals.save(path))) {
+        if let (Some(path), Err(problem)) =
+            (&self.options.state, self.options.state.as_deref().map_or(Ok(()), |path| totals.save(path)))
+        {
             return Err(format!("{}: {problem}", path.display()));
         }
         let seeds = totals.coverage.count(SEEDS);
@@ -273,7 +277,10 @@ fn regressions() -> Result<Vec<u64>, String> {
     REGRESSIONS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(seed).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a campaign draws fresh seeds; what a seed does depends on it alone")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a campaign draws fresh seeds; what a seed does depends on it alone"
+)]
 fn seconds_since_1970() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs()) * 1_000_000

@@ -169,9 +169,10 @@ pub(crate) fn settle(process: &Process<'_>, db: &Database, found: &mut Found) ->
         }
     }
     let points = &mut world.points;
-    let lost = points.named.keys().find(|name| {
-        !points.unsure.contains_key(*name) && !named.iter().any(|info| info.name == **name)
-    });
+    let lost = points
+        .named
+        .keys()
+        .find(|name| !points.unsure.contains_key(*name) && !named.iter().any(|info| info.name == **name));
     if let Some(name) = lost {
         return bug(format!("checkpoint {name} is gone"));
     }
@@ -216,7 +217,9 @@ fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     let floor = run.world().oracle.promised.kill;
     // A copy of what is known is asked: the database itself is still to be recovered.
     let mut oracle = run.world().oracle.clone();
-    oracle.settle(sequence, &now, floor).map_err(|problem| format!("beside, in {}: {problem}", place.display()))?;
+    oracle
+        .settle(sequence, &now, floor)
+        .map_err(|problem| format!("beside, in {}: {problem}", place.display()))?;
     if let Some((before, entries)) = found
         && (*before != sequence || *entries != now)
     {

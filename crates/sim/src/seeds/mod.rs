@@ -36,10 +36,10 @@ mod writes;
 
 use lightning_db_sync::simulation;
 
+use self::run::{Run, Step, Stop};
 use crate::coverage::Coverage;
 use crate::random::Random;
 pub use campaign::{Options, Replay, replay, run};
-use self::run::{Run, Step, Stop};
 pub use worker::work;
 
 /// What came of a seed.
@@ -58,12 +58,16 @@ pub struct Outcome {
 /// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64, verbose: bool) -> Outcome {
-    let options = simulation::Options { tail: if verbose { 60 } else { 0 }, ..simulation::Options::new(seed) };
+    let options =
+        simulation::Options { tail: if verbose { 60 } else { 0 }, ..simulation::Options::new(seed) };
     match simulation::run(options, move || whole_life(seed, verbose)) {
         Ok(report) => Outcome { coverage: report.value.coverage, trace: report.trace, ..report.value },
-        Err(failure) => {
-            Outcome { coverage: Coverage::default(), trace: failure.steps, problem: Some(failure.to_string()), is_stuck: true }
-        }
+        Err(failure) => Outcome {
+            coverage: Coverage::default(),
+            trace: failure.steps,
+            problem: Some(failure.to_string()),
+            is_stuck: true,
+        },
     }
 }
 

@@ -180,7 +180,11 @@ fn at(versions: &[(u64, Option<Value>)], sequence: u64) -> Option<&Value> {
 /// The beginning of a key or a value, for messages.
 pub(crate) fn show(bytes: &[u8]) -> String {
     let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(48)]).escape_debug().to_string();
-    if bytes.len() > 48 { format!("{beginning:?}… ({} bytes)", bytes.len()) } else { format!("{beginning:?}") }
+    if bytes.len() > 48 {
+        format!("{beginning:?}… ({} bytes)", bytes.len())
+    } else {
+        format!("{beginning:?}")
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ impl Client<'_> {
         let name = self.run.world().points.fresh("moment");
         self.run.world().points.unsure.insert(name.clone(), ());
         let low = self.now();
-        let created = self.durably("create_named_checkpoint", |client| client.db.create_named_checkpoint(&name))?;
+        let created =
+            self.durably("create_named_checkpoint", |client| client.db.create_named_checkpoint(&name))?;
         let Some(info) = created else { return Ok(()) };
         let (sequence, high) = (info.sequence.0, self.now());
         if !(low..=high).contains(&sequence) {
@@ -60,9 +61,10 @@ impl Client<'_> {
     pub(crate) fn open_named(&mut self) -> Step {
         let Some((name, sequence)) = self.draw_named() else { return self.create_named() };
         let gone = !self.process.is_alone;
-        let opened = self.process.judge("open_named_checkpoint", self.db.open_named_checkpoint(&name), |error| {
-            gone && matches!(error, Error::NotFound { .. })
-        })?;
+        let opened =
+            self.process.judge("open_named_checkpoint", self.db.open_named_checkpoint(&name), |error| {
+                gone && matches!(error, Error::NotFound { .. })
+            })?;
         let Ok(snapshot) = opened else { return Ok(()) };
         compare_kept(self.process, &snapshot, sequence, &name)?;
         // Sometimes it is kept, and read again after the name is gone.
@@ -114,7 +116,8 @@ impl Client<'_> {
         let name = self.run.world().points.fresh("point");
         let (low, micros) = (self.now(), self.run.micros());
         let _ = micros;
-        let Some(sequence) = self.durably("create_restore_point", |client| client.db.create_restore_point(&name))?
+        let Some(sequence) =
+            self.durably("create_restore_point", |client| client.db.create_restore_point(&name))?
         else {
             return Ok(());
         };

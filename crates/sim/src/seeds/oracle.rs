@@ -139,7 +139,8 @@ impl Oracle {
 
     fn misfit(&self, seen: &Seen, sequence: u64) -> Option<String> {
         if let Some((keys, before)) = &seen.unchanged {
-            let changed = keys.iter().find(|key| self.history.changed(key, sequence, before.saturating_sub(1)));
+            let changed =
+                keys.iter().find(|key| self.history.changed(key, sequence, before.saturating_sub(1)));
             if let Some(key) = changed {
                 return Some(format!(
                     "{} was changed between commit {sequence} and its own, {before}",
@@ -153,7 +154,11 @@ impl Oracle {
                 (expected != found.as_deref()).then(|| {
                     let shown = |value: Option<&[u8]>| value.map_or("nothing".to_owned(), show);
                     let expected = shown(expected);
-                    format!("{} has {}, not {expected}, at commit {sequence}", show(key), shown(found.as_deref()))
+                    format!(
+                        "{} has {}, not {expected}, at commit {sequence}",
+                        show(key),
+                        shown(found.as_deref())
+                    )
                 })
             }
             Sight::Range(range) => self.misfit_of_range(range, sequence),
@@ -242,7 +247,8 @@ impl Oracle {
 pub(crate) fn expected_range(history: &History, range: &RangeSight, sequence: u64) -> Vec<(Vec<u8>, Value)> {
     let (start, end) = (as_slice(&range.start), as_slice(&range.end));
     let stored = history.range(sequence, start, end);
-    let mut all: BTreeMap<Vec<u8>, Value> = stored.map(|(key, value)| (key.to_vec(), value.clone())).collect();
+    let mut all: BTreeMap<Vec<u8>, Value> =
+        stored.map(|(key, value)| (key.to_vec(), value.clone())).collect();
     if !super::model::is_empty(start, end) {
         for (key, value) in range.overlay.range::<[u8], _>((start, end)) {
             match value {

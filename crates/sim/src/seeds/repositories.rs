@@ -57,7 +57,8 @@ impl Repositories {
 
     /// The place of one in which nothing was cut short, and which has a backup.
     pub(crate) fn any_settled(&self, random: &mut Random) -> Option<PathBuf> {
-        let settled: Vec<_> = self.all.iter().filter(|known| !known.is_unsure && !known.backups.is_empty()).collect();
+        let settled: Vec<_> =
+            self.all.iter().filter(|known| !known.is_unsure && !known.backups.is_empty()).collect();
         if settled.is_empty() { None } else { Some(random.pick(&settled).place.clone()) }
     }
 
@@ -134,9 +135,13 @@ impl Client<'_> {
         let place = taken.place.clone();
         let Some(report) = self.durably("backup", |client| client.db.backup(&place))? else { return Ok(()) };
         let sequence = report.sequence.0;
-        self.run.note(&format!("  backup {} of {sequence}, continued {}", report.backup, report.is_continued));
+        self.run
+            .note(&format!("  backup {} of {sequence}, continued {}", report.backup, report.is_continued));
         if !(low..=self.now()).contains(&sequence) {
-            return bug(format!("backup {} holds commit {sequence}, and {low} was there before", report.backup));
+            return bug(format!(
+                "backup {} holds commit {sequence}, and {low} was there before",
+                report.backup
+            ));
         }
         self.run.hit(if report.is_continued { "backup/continued" } else { "backup/rebased" });
         let stats = self.process.expect("stats", self.db.stats())?;
@@ -192,7 +197,8 @@ impl Client<'_> {
 
     pub(crate) fn verify(&mut self) -> Step {
         let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
-        let levels = [VerifyLevel::Presence, VerifyLevel::Hashes, VerifyLevel::Contents, VerifyLevel::Restore];
+        let levels =
+            [VerifyLevel::Presence, VerifyLevel::Hashes, VerifyLevel::Contents, VerifyLevel::Restore];
         let level = *self.random.pick(&levels);
         verify(self.process, &taken.place, level)
     }
@@ -207,9 +213,8 @@ impl Client<'_> {
 fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
     let listed = Database::list_backups_in(&process.environment, &taken.place);
     let (unsure, is_new) = taken.with(|known| (known.is_unsure, known.backups.is_empty()));
-    let listed = process.judge("list_backups", listed, |error| {
-        is_new && matches!(error, Error::NotFound { .. })
-    })?;
+    let listed =
+        process.judge("list_backups", listed, |error| is_new && matches!(error, Error::NotFound { .. }))?;
     let Ok(listed) = listed else { return Ok(()) };
     let began = process.run.world().repositories.began;
     let known = taken.with(|known| known.backups.clone());
@@ -224,7 +229,9 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
             }
             None if unsure => {
                 let (sequence, incarnation) = (summary.sequence.0, summary.incarnation);
-                taken.with(|known| known.backups.insert(summary.number, Made { sequence, incarnation, began }));
+                taken.with(|known| {
+                    known.backups.insert(summary.number, Made { sequence, incarnation, began })
+                });
             }
             None => return bug(format!("nobody made backup {}", summary.number)),
         }

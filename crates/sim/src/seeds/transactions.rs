@@ -43,9 +43,8 @@ impl Client<'_> {
             }
         };
         let few = self.run.config.max_active_transactions < 16;
-        let begun = self.process.judge("begin", begun, |error| {
-            few && matches!(error, Error::TooManyTransactions)
-        })?;
+        let begun =
+            self.process.judge("begin", begun, |error| few && matches!(error, Error::TooManyTransactions))?;
         let Ok(id) = begun else { return Ok(()) };
         self.run.hit(&format!("transaction/{level:?}"));
         let began = (low, self.now());
@@ -130,7 +129,10 @@ impl Client<'_> {
 
     fn still_open<T>(&mut self, at: usize, outcome: lightning_db::Result<T>) -> Step<Option<T>> {
         let over = |error: &Error| {
-            matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound | Error::TransactionConflict)
+            matches!(
+                error,
+                Error::TransactionTimedOut | Error::TransactionNotFound | Error::TransactionConflict
+            )
         };
         match self.process.judge("a read in a transaction", outcome, over)? {
             Ok(value) => Ok(Some(value)),
