@@ -92,7 +92,7 @@ fn versions_that_do_not_follow_each_other_are_found() {
 #[test]
 fn what_was_acknowledged_and_is_gone_is_found() {
     let lost = "ok [[:append 1 1]]\nthen\nok [[:r 1 []]]";
-    assert_eq!(found(lost, SNAPSHOT), [Anomaly::Missing]);
+    assert_eq!(found(lost, SNAPSHOT), [Anomaly::Missing, Anomaly::ReadSkew]);
     assert_eq!(found("ok [[:append 1 1]]\nok [[:r 1 []]]", SNAPSHOT), []);
     assert_eq!(found("info [[:append 1 1]]\nthen\nok [[:r 1 []]]", SNAPSHOT), []);
 }
@@ -126,9 +126,9 @@ fn a_lost_update_is_found() {
                  ok [[:r 1 []] [:append 1 2]]
                  ok [[:r 1 [1 2]]]";
     assert_eq!(found(lines, SNAPSHOT), [Anomaly::LostUpdate, Anomaly::ReadSkew]);
-    // Of the two, one is gone for good.
+    // Of the two, one is gone for good, and nobody knows which came first.
     let gone = lines.replace("[1 2]", "[2]");
-    assert_eq!(found(&gone, SNAPSHOT), [Anomaly::LostUpdate]);
+    assert_eq!(found(&gone, SNAPSHOT), [Anomaly::LostUpdate, Anomaly::WriteSkew]);
     assert_eq!(found(&gone, TREE), [Anomaly::LostUpdate]);
 }
 
@@ -162,6 +162,18 @@ fn g2_write_skew_is_found_and_told_from_read_skew() {
     assert_eq!(found(lines, SNAPSHOT), [Anomaly::WriteSkew]);
     assert!(!SNAPSHOT.forbids(Anomaly::WriteSkew));
     assert!(Promise { level: Level::Serializable, ..SNAPSHOT }.forbids(Anomaly::WriteSkew));
+}
+
+#[test]
+fn what_nobody_read_comes_after_what_was_read() {
+    let lines = "ok [[:r 1 []] [:append 2 1]]
+                 ok [[:r 2 []] [:append 1 1]]
+                 ok [[:append 1 2]]";
+    assert_eq!(found(lines, SNAPSHOT), [Anomaly::WriteSkew]);
+    let follows = "ok [[:append 1 1]]
+                   ok [[:r 1 []] [:append 2 1] [:append 2 2]]
+                   ok [[:append 2 3] [:r 1 []]]";
+    assert_eq!(found(follows, SNAPSHOT), []);
 }
 
 #[test]

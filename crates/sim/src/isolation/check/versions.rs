@@ -14,6 +14,8 @@ pub(super) struct Versions<'a> {
     /// What stands right after an element, or first, in lists that were read.
     next: HashMap<(Key, Option<Element>), BTreeSet<Element>>,
     longest: HashMap<Key, &'a [Element]>,
+    /// Who appended what is in no list that was read, and committed.
+    unread: HashMap<Key, Vec<usize>>,
     pub(super) reads: Vec<Read<'a>>,
 }
 
@@ -38,8 +40,8 @@ pub(super) struct Read<'a> {
 
 impl<'a> Versions<'a> {
     pub(super) fn of(transactions: &'a [Transaction], promise: Promise, found: &mut Vec<Found>) -> Self {
-        let (writers, next, longest) = Default::default();
-        let mut versions = Self { transactions, promise, writers, next, longest, reads: Vec::new() };
+        let (writers, next, longest, unread) = Default::default();
+        let mut versions = Self { transactions, promise, writers, next, longest, unread, reads: Vec::new() };
         for number in 0..transactions.len() {
             versions.add_appends(number, found);
         }
@@ -48,7 +50,23 @@ impl<'a> Versions<'a> {
                 versions.add_reads(number);
             }
         }
+        versions.find_unread();
         versions
+    }
+
+    fn find_unread(&mut self) {
+        let read: HashSet<(Key, Element)> = self
+            .next
+            .iter()
+            .flat_map(|((key, _), next)| next.iter().map(|element| (*key, *element)))
+            .collect();
+        for (place, writer) in &self.writers {
+            let is_committed = self.transactions[writer.transaction].outcome == Outcome::Committed;
+            if is_committed && !read.contains(place) {
+                self.unread.entry(place.0).or_default().push(writer.transaction);
+            }
+        }
+        self.unread.values_mut().for_each(|writers| writers.sort_unstable());
     }
 
     fn add_appends(&mut self, number: usize, found: &mut Vec<Found>) {
@@ -107,10 +125,12 @@ impl<'a> Versions<'a> {
         Some(self.writers.get(&(key, element))?.transaction)
     }
 
-    /// Who wrote the versions that follow the one that ends with `last`.
+    /// Who wrote versions after the one that ends with `last`: the next, and, as those come later too, all that nobody
+    /// read.
     pub(super) fn successors(&self, key: Key, last: Option<Element>) -> impl Iterator<Item = usize> {
-        let next = self.next.get(&(key, last));
-        next.into_iter().flatten().filter_map(move |element| self.writer(key, *element))
+        let next = self.next.get(&(key, last)).into_iter().flatten();
+        let unread = self.unread.get(&key).into_iter().flatten().copied();
+        next.filter_map(move |element| self.writer(key, *element)).chain(unread)
     }
 
     /// Pairs of transactions of which the second wrote on top of what the first had written.
