@@ -84,7 +84,7 @@ impl Command {
     }
 }
 
-fn target(text: &str) -> Result<RecoveryTarget, String> {
+pub(crate) fn target(text: &str) -> Result<RecoveryTarget, String> {
     let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a whole number"));
     match text.split_once(':') {
         None if text == "latest" => Ok(RecoveryTarget::Latest),
@@ -103,7 +103,7 @@ fn moment(text: &str) -> Result<SystemTime, String> {
     })
 }
 
-fn incarnation(text: &str) -> Result<Incarnation, String> {
+pub(crate) fn incarnation(text: &str) -> Result<Incarnation, String> {
     let mut id = [0; 16];
     hex::decode_to_slice(text, &mut id).map_err(|_| "a history is named by 32 hex digits".to_owned())?;
     Ok(Incarnation(id))

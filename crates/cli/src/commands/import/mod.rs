@@ -1,7 +1,7 @@
 //! `import FORMAT FILE DB`
 
 mod csv;
-mod rows;
+pub(crate) mod rows;
 
 use clap::Subcommand;
 

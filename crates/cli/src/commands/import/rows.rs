@@ -13,10 +13,10 @@ use crate::failure::{Failure, Outcome};
 const MAX_KEY_LEN: usize = 65_535;
 
 /// A key and a value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
 /// Reads rows one by one.
-pub(super) struct Rows<R> {
+pub(crate) struct Rows<R> {
     reader: Reader<R>,
     path: PathBuf,
     columns: Vec<String>,
@@ -29,7 +29,7 @@ impl<R: Read> Rows<R> {
     ///
     /// # Errors
     /// `Input` if there is no header, two columns have one name, or none is called `key_column`.
-    pub(super) fn new(path: &Path, input: R, key_column: Option<&str>) -> Outcome<Self> {
+    pub(crate) fn new(path: &Path, input: R, key_column: Option<&str>) -> Outcome<Self> {
         let mut reader = ReaderBuilder::new().from_reader(input);
         let header = reader.headers().map_err(|error| refused(path, &error))?;
         let columns: Vec<String> = header.iter().map(str::to_owned).collect();
@@ -57,7 +57,7 @@ impl<R: Read> Rows<R> {
     ///
     /// # Errors
     /// `Input` naming the line that cannot be read or whose key a database does not take.
-    pub(super) fn next(&mut self) -> Outcome<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Outcome<Option<Entry>> {
         if !self.reader.read_record(&mut self.record).map_err(|error| refused(&self.path, &error))? {
             return Ok(None);
         }
@@ -76,7 +76,7 @@ impl<R: Read> Rows<R> {
     }
 
     /// How many bytes of the file have been read.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.reader.position().byte()
     }
 }
