@@ -15,8 +15,14 @@ use std::time::{Duration, Instant};
 const FOLDER: &str = "crates/sim/mutants";
 /// Names the bug that is awake.
 const VARIABLE: &str = "LIGHTNING_PLANTED";
-/// The campaigns, those first that find most.
-const CAMPAIGNS: [&[&str]; 5] = [&["seeds"], &["crashes"], &["faults"], &["attack"], &["isolation"]];
+/// The campaigns, those first that find most, with as many seeds as a run of CI has.
+const CAMPAIGNS: [&[&str]; 5] = [
+    &["seeds", "--only-fresh", "--from", "1", "--count", "1000", "--fail-fast"],
+    &["crashes"],
+    &["faults"],
+    &["attack"],
+    &["isolation"],
+];
 /// A campaign that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(1200);
 
@@ -36,12 +42,12 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let home = root.join("target/mutants");
     let program = build(root, &home, &bugs)?;
     let mut missed = Vec::new();
-    println!("| bug | found by | after | |\n|---|---|---|---|");
+    println!("| bug | found by | after | | what it says |\n|---|---|---|---|---|");
     for bug in wanted {
         match find(&program, &home, &bug.name) {
             Some(found) => println!("| {} | {found} |", bug.name),
             None => {
-                println!("| {} | nothing | | |", bug.name);
+                println!("| {} | nothing | | | |", bug.name);
                 missed.push(bug.name.as_str());
             }
         }
@@ -49,7 +55,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let passes = find(&program, &home, "");
     println!(
         "| none | {} |",
-        passes.as_ref().map_or("nothing, as it should be | | ".to_owned(), Found::to_string)
+        passes.as_ref().map_or("nothing, as it should be | | | ".to_owned(), Found::to_string)
     );
     match (missed.is_empty(), passes) {
         (true, None) => Ok(()),
@@ -137,14 +143,17 @@ fn done(command: &mut Command) -> Result<(), String> {
 /// What found a bug.
 struct Found {
     campaign: &'static str,
-    /// What it tells of how soon it did.
-    after: String,
+    /// How many seeds it ran, if it tells.
+    after: Option<String>,
     seconds: u64,
+    /// What it says, or how it ended.
+    told: String,
 }
 
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} | {} | {} s", self.campaign, self.after, self.seconds)
+        let after = self.after.as_deref().unwrap_or_default();
+        write!(f, "{} | {after} | {} s | {}", self.campaign, self.seconds, self.told)
     }
 }
 
@@ -158,7 +167,8 @@ fn find(program: &Path, home: &Path, bug: &str) -> Option<Found> {
         let seconds = begun.elapsed().as_secs();
         if let Some(failure) = failure {
             let told = fs::read_to_string(&log).unwrap_or_default();
-            return Some(Found { campaign: name, after: first_seed(&told).unwrap_or(failure), seconds });
+            let (after, told) = (seeds_run(&told), first_finding(&told).unwrap_or(failure));
+            return Some(Found { campaign: name, after, seconds, told });
         }
     }
     None
@@ -190,11 +200,18 @@ fn fails(program: &Path, campaign: &[&str], bug: &str, log: &Path) -> Option<Str
     }
 }
 
-/// The first seed that a campaign's output names.
-fn first_seed(told: &str) -> Option<String> {
-    let (_, rest) = told.split_once("seed ")?;
-    let digits: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-    (!digits.is_empty()).then(|| format!("seed {digits}"))
+/// How many seeds a campaign says at the end that it ran.
+fn seeds_run(told: &str) -> Option<String> {
+    let total = told.lines().rev().find_map(|line| line.split_once(" seeds, "))?.0.trim();
+    total.parse::<u64>().ok().map(|seeds| format!("{seeds} seeds"))
+}
+
+/// The first line about a seed that failed, or the last line of all; cut to fit a table.
+fn first_finding(told: &str) -> Option<String> {
+    const LONGEST: usize = 110;
+    let seed = told.lines().find(|line| line.starts_with("seed ") && line.contains(": "));
+    let line = seed.and_then(|line| line.split_once(": ")).map(|(_, what)| what).or(told.lines().last())?;
+    Some(line.replace('|', "/").chars().take(LONGEST).collect())
 }
 
 #[cfg(test)]
@@ -216,8 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_found_in_what_is_told() {
-        assert_eq!(first_seed("ran 3\nFAILED at seed 17: lost").as_deref(), Some("seed 17"));
-        assert_eq!(first_seed("nothing"), None);
+    fn what_is_told_is_cut_to_its_first_finding() {
+        let told = "seeds from 1 on, 2 at once\n1 seeds, 3 crash recoveries\nseed 17: key k | lost\n  again: x\n\
+            18 seeds, 9 crash recoveries, 1 failures\nlightning_sim: 1 seeds failed: 17";
+        assert_eq!(first_finding(told).as_deref(), Some("key k / lost"));
+        assert_eq!(seeds_run(told).as_deref(), Some("18 seeds"));
+        assert_eq!((first_finding(""), seeds_run("nothing")), (None, None));
+        assert_eq!(first_finding("a\nbroken").as_deref(), Some("broken"));
     }
 }
