@@ -1,12 +1,12 @@
 //! The manifest in memory, and the one place that replaces it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_storage::manifest::{Manifest, ManifestStore};
 use lightning_db_storage::segment::{SealContext, SegmentIds, SegmentKind};
 use lightning_db_storage::{Generation, Result, SegmentId, StorageError};
 use lightning_db_sync::Mutex;
+use lightning_db_sync::atomic::{AtomicU64, Ordering};
 
 /// The current manifest.
 pub(crate) struct Catalog {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lightning_db_storage::bytes::ByteWriter;
 use lightning_db_storage::extent::ExtentRef;
@@ -16,6 +15,7 @@ use lightning_db_storage::wal::{
 };
 use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError};
 use lightning_db_sync::Mutex;
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 use super::op::{Op, OpValue, OwnedValue};

@@ -1,8 +1,7 @@
 //! What went wrong so far, and what follows from it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use lightning_db_sync::Mutex;
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::segment::{ReadMode, SealContext, SegmentInfo, SegmentReader};
 use lightning_db_storage::vfs::Vfs;
 use lightning_db_storage::{Result, SegmentId, StorageError};
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 /// A finished segment, open for reading.

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lightning_db_crypto::ContentHasher;
 use lightning_db_storage::extent::{ExtentRef, ExtentWriter};
@@ -16,6 +15,7 @@ use lightning_db_storage::segment::{
     ReadMode, SealContext, SegmentIds, SegmentInfo, SegmentReader, SegmentSetOptions, SegmentSetWriter,
 };
 use lightning_db_storage::{Result, SegmentId, StorageError};
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use lightning_db_sync::{Mutex, RwLock};
 use zeroize::Zeroizing;
 

@@ -20,11 +20,11 @@ mod versions;
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use lightning_db_storage::tree::EntryStream;
 use lightning_db_storage::{Result, SequenceNumber, StorageError};
+use lightning_db_sync::Swap;
+use lightning_db_sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use cursor::MemCursor;
 use entry::KeyEntry;
@@ -36,7 +36,7 @@ use stream::VersionsStream;
 
 /// Versions of keys: points in constant time, ranges in order.
 pub(crate) struct Memtable {
-    contents: ArcSwap<Contents>,
+    contents: Swap<Contents>,
     /// 0 while there is none.
     first: AtomicU64,
     last: AtomicU64,
@@ -51,7 +51,7 @@ enum Contents {
 impl Memtable {
     /// An empty one. `hash_seed` is random, so that nobody can choose keys that collide.
     pub(crate) fn new(hash_seed: u64) -> Self {
-        let contents = ArcSwap::from_pointee(Contents::Memory(Memory::new(hash_seed)));
+        let contents = Swap::from_pointee(Contents::Memory(Memory::new(hash_seed)));
         Self { contents, first: AtomicU64::new(0), last: AtomicU64::new(0) }
     }
 

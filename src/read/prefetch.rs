@@ -1,10 +1,10 @@
 //! Threads that read pages before somebody needs them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use lightning_db_sync::thread::{self, JoinHandle};
 use lightning_db_sync::{Condvar, Mutex};
 

@@ -1,10 +1,10 @@
 //! What all reads of one open database share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::ReadAhead;
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 
 use super::pages::PageStore;
 use super::prefetch::Prefetcher;

@@ -1,9 +1,10 @@
 //! The state of an open transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use lightning_db_storage::SequenceNumber;
+use lightning_db_sync::atomic::{AtomicU8, Ordering};
 
 use super::read_set::ReadSet;
 use super::registry::Ended;

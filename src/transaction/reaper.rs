@@ -2,9 +2,9 @@
 //! It starts with the first transaction, and sleeps while none is open.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use lightning_db_sync::thread::{self, JoinHandle};
 use lightning_db_sync::{Condvar, Mutex};
 

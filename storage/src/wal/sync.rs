@@ -1,10 +1,10 @@
 //! Making the log durable, beside its writer and without waiting for it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use lightning_db_sync::Mutex;
+use lightning_db_sync::atomic::{AtomicU64, Ordering};
 
 use super::extents::Extents;
 use crate::{FrameNumber, Result, StorageError};

@@ -1,5 +1,5 @@
 //! Locks, atomics and pointers of the code that is tried out under every order in which its threads can run. Ordinarily
-//! they are those of this crate, of the standard library and of `arc_swap`; with `--cfg lightning_db_models` those of
+//! they are those of this crate; with `--cfg lightning_db_models` those of
 //! `loom`, and work only inside of a model.
 
 #[cfg(lightning_db_models)]
@@ -15,7 +15,8 @@ pub use {
 
 #[cfg(not(lightning_db_models))]
 pub use {
-    crate::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    arc_swap::{ArcSwap as Swap, ArcSwapOption as SwapOption, Guard},
-    std::sync::atomic,
+    crate::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Swap, SwapOption, atomic,
+    },
+    arc_swap::Guard,
 };

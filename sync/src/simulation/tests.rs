@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::thread::{scope, sleep, spawn};
-use crate::{Condvar, Instant, Mutex, RwLock, RwLockUpgradableReadGuard};
+use crate::{Condvar, Instant, Mutex, RwLock, RwLockUpgradableReadGuard, atomic};
 
 const SEEDS: std::ops::Range<u64> = 0..200;
 
@@ -114,6 +114,22 @@ fn a_check_before_an_act_is_found_out() {
     });
     let lost = lost.into_iter().filter(|outcome| outcome.as_ref().is_ok_and(|it| it.value == 1)).count();
     assert!((10..190).contains(&lost), "{lost} of 200 schedules lose an update");
+}
+
+#[test]
+fn between_two_accesses_of_atomics_somebody_else_may_come() {
+    let torn = each_seed(|| {
+        let (pointer, count) = (crate::Swap::from_pointee(0), atomic::AtomicU64::new(0));
+        scope(|scope| {
+            scope.spawn(|| {
+                pointer.store(Arc::new(1));
+                count.store(1, Ordering::Release);
+            });
+            *pointer.load_full() == 0 && count.load(Ordering::Acquire) == 1
+        })
+    });
+    let torn = torn.into_iter().filter(|outcome| outcome.as_ref().is_ok_and(|it| it.value)).count();
+    assert!((3..150).contains(&torn), "{torn} of 200");
 }
 
 #[test]
