@@ -46,7 +46,7 @@ pub(super) fn findings(root: &Path) -> io::Result<Vec<String>> {
 
 fn is_test(file: &Path) -> bool {
     let mut names = file.iter().filter_map(|name| name.to_str()).map(|name| name.trim_end_matches(".rs"));
-    names.any(|name| name == "tests" || name == "testing" || name.ends_with("_tests"))
+    names.any(|name| ["tests", "testing", "fuzzing"].contains(&name) || name.ends_with("_tests"))
 }
 
 fn goes_round(line: &str) -> bool {
