@@ -86,22 +86,25 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 fn campaign(options: &Options) -> Result<(), String> {
     let started = Instant::now();
-    let is_whole = options.level.is_none() && !options.locking && options.seeds.is_none();
+    let is_limited = options.locking || options.seeds.is_some() || options.seconds.is_some();
+    let is_whole = options.level.is_none() && options.schedule.is_none() && !is_limited;
     let mut coverage = if is_whole { floors() } else { Coverage::default() };
     let is_over = || options.seconds.is_some_and(|limit| started.elapsed() >= Duration::from_secs(limit));
-    let seeds = options.seeds.unwrap_or(if is_whole { SEEDS } else { 1 });
-    for seed in (options.seed..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
-        for choice in choices(options, seed) {
-            if is_over() {
-                break;
-            }
-            let run = run::run(choice).map_err(|failure| format!("{failure}\n{}", again(choice)))?;
-            judge(choice, &run, &mut coverage)?;
-            // One schedule of each seed is run twice.
-            if choice.schedule == Schedule::Turns && choice.level == Level::ReadCommitted && choice.optimistic
-            {
-                same_again(choice, &run, &mut coverage)?;
-            }
+    let seeds = options.seeds.unwrap_or(match options.seconds {
+        Some(_) => u64::MAX,
+        None if is_whole => SEEDS,
+        None => 1,
+    });
+    let seeds = options.seed..options.seed.saturating_add(seeds);
+    for choice in seeds.flat_map(|seed| choices(options, seed)) {
+        if is_over() {
+            break;
+        }
+        let run = run::run(choice).map_err(|failure| format!("{failure}\n{}", again(choice)))?;
+        judge(choice, &run, &mut coverage)?;
+        // One schedule of each seed is run twice.
+        if choice.schedule == Schedule::Turns && choice.level == Level::ReadCommitted && choice.optimistic {
+            same_again(choice, &run, &mut coverage)?;
         }
     }
     println!("isolation: {} histories in {:.1?}", coverage.count("histories"), started.elapsed());

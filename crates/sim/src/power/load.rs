@@ -178,6 +178,8 @@ pub(super) fn read_number(db: &Database, key: &[u8]) -> Result<u64, Error> {
 }
 
 fn say(line: &str) {
-    // Who listens may be gone.
-    _ = writeln!(std::io::stdout(), "{line}");
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        // Nobody listens any more, so nobody will end this process.
+        std::process::exit(1);
+    }
 }
