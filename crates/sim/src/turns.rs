@@ -135,8 +135,8 @@ impl<V: Vfs> Vfs for TurnVfs<V> {
         self.0.available_space(dir)
     }
 
-    fn boot_id(&self) -> [u8; 16] {
-        self.0.boot_id()
+    fn boot_id(&self, dir: &Path) -> [u8; 16] {
+        self.0.boot_id(dir)
     }
 
     fn process_id(&self) -> u32 {

@@ -122,8 +122,8 @@ impl Vfs for Calling {
         self.disk.available_space(dir)
     }
 
-    fn boot_id(&self) -> [u8; 16] {
-        self.disk.boot_id()
+    fn boot_id(&self, dir: &Path) -> [u8; 16] {
+        self.disk.boot_id(dir)
     }
 
     fn process_id(&self) -> u32 {

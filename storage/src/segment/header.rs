@@ -73,7 +73,7 @@ impl SegmentHeader {
             &ctx.clock.now_micros().to_le_bytes(),
             &ctx.clock.monotonic().as_nanos().to_le_bytes(),
             &ctx.vfs.process_id().to_le_bytes(),
-            &ctx.vfs.boot_id(),
+            &ctx.vfs.boot_id(&ctx.directory),
             ctx.directory.as_os_str().as_encoded_bytes(),
             &id.0.to_le_bytes(),
             &ctx.salts.next().to_le_bytes(),

@@ -125,8 +125,8 @@ impl Vfs for FaultyVfs {
         self.inner().available_space(dir)
     }
 
-    fn boot_id(&self) -> [u8; 16] {
-        self.inner().boot_id()
+    fn boot_id(&self, dir: &Path) -> [u8; 16] {
+        self.inner().boot_id(dir)
     }
 
     fn process_id(&self) -> u32 {

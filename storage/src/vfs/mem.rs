@@ -292,7 +292,7 @@ impl Vfs for MemVfs {
         Ok(state.capacity.map(|capacity| capacity.saturating_sub(state.tree.used())))
     }
 
-    fn boot_id(&self) -> [u8; 16] {
+    fn boot_id(&self, _dir: &Path) -> [u8; 16] {
         u128::from(self.state.lock().boots).to_le_bytes()
     }
 

@@ -116,10 +116,11 @@ pub trait Vfs: Send + Sync + Debug {
     /// `NotFound`, `PermissionDenied`.
     fn available_space(&self, dir: &Path) -> io::Result<Option<u64>>;
 
-    /// Differs after each start of the machine and is the same for all processes between
-    /// two starts. Where the system does not tell, it is different for each process: then
-    /// nothing may be concluded from it, and nothing is.
-    fn boot_id(&self) -> [u8; 16];
+    /// Differs after each start of the machine, and after each mount of the file system that holds
+    /// `dir` where the system tells them apart; it is the same for all processes in between. So what
+    /// a process wrote below `dir` is all there while it stays the same. Where the system tells
+    /// nothing, it is different for each process: then nothing may be concluded from it, and nothing is.
+    fn boot_id(&self, dir: &Path) -> [u8; 16];
 
     /// The id of this process; a change within one handle's life means a fork.
     fn process_id(&self) -> u32;

@@ -113,9 +113,13 @@ impl Vfs for OsVfs {
         available_space(or_current(dir))
     }
 
-    fn boot_id(&self) -> [u8; 16] {
+    fn boot_id(&self, dir: &Path) -> [u8; 16] {
         static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
-        *BOOT_ID.get_or_init(read_boot_id)
+        let start = BOOT_ID.get_or_init(read_boot_id);
+        let mount = mount_id(or_current(dir)).unwrap_or_default().to_le_bytes();
+        let mut id = [0; 16];
+        id.copy_from_slice(&blake3::Hasher::new().update(start).update(&mount).finalize().as_bytes()[..16]);
+        id
     }
 
     fn process_id(&self) -> u32 {
@@ -341,6 +345,23 @@ fn read_boot_id() -> [u8; 16] {
     let mut id = [0; 16];
     id.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
     id
+}
+
+/// A number that no other mount has had since the machine started. A file system that stopped, because its device went
+/// away or failed, and was mounted again has another one. Linux tells it since 6.8.
+#[cfg(target_os = "linux")]
+fn mount_id(dir: &Path) -> Option<u64> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+    /// `STATX_MNT_ID_UNIQUE`; the older `STATX_MNT_ID` is a number that is used again.
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let found = statx(CWD, dir, AtFlags::empty(), UNIQUE).ok()?;
+    StatxFlags::from_bits_retain(found.stx_mask).contains(UNIQUE).then_some(found.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount_id(_dir: &Path) -> Option<u64> {
+    None
 }
 
 #[cfg(unix)]

@@ -223,7 +223,7 @@ impl Scan<'_> {
         offset: u64,
         damage: Option<&'static str>,
     ) -> Result<Option<CutReport>> {
-        let same_boot = info.boot_id == self.ctx.vfs.boot_id();
+        let same_boot = info.boot_id == self.ctx.vfs.boot_id(&self.ctx.directory);
         if let (true, Some(what)) = (same_boot, damage) {
             return Err(cursor.corrupt(offset, what));
         }

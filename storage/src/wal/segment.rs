@@ -51,7 +51,7 @@ pub fn prepare_segment(
         key_domain: header.key_domain,
         epoch,
         salt: header.salt,
-        boot_id: ctx.vfs.boot_id(),
+        boot_id: ctx.vfs.boot_id(&ctx.directory),
         accepted_through: None,
         created_micros: ctx.clock.now_micros(),
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use lightning_db_storage::vfs::{OsVfs, Vfs};
 use tempfile::TempDir;
 
 /// XFS refuses less than 300 MiB. The file is sparse.
@@ -48,10 +49,26 @@ pub(super) fn obstacle(directory: &Path) -> Option<String> {
             return Some(format!("{program} is not installed"));
         }
     }
-    let tried = command("unshare", &["--mount", "true"])
-        .and_then(|()| Disk::new(Kind::Xfs, directory))
-        .and_then(|mut disk| disk.mount().and_then(|()| disk.cut(Journal::Lost)));
-    tried.err()
+    match command("unshare", &["--mount", "true"]).and_then(|()| try_once(directory)) {
+        Ok(true) => None,
+        Ok(false) => {
+            Some("this kernel does not tell one mount from the next; Linux does since 6.8".to_owned())
+        }
+        Err(error) => Some(error),
+    }
+}
+
+/// Cuts once, with nothing to lose. Whether the next mount is known for another one.
+fn try_once(directory: &Path) -> Result<bool, String> {
+    let mut disk = Disk::new(Kind::Xfs, directory)?;
+    disk.mount()?;
+    let before = OsVfs.boot_id(&disk.place());
+    disk.cut(Journal::Lost)?;
+    disk.unmount()?;
+    disk.mount()?;
+    let after = OsVfs.boot_id(&disk.place());
+    disk.unmount()?;
+    Ok(before != after)
 }
 
 impl Disk {

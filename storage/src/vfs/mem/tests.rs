@@ -272,17 +272,17 @@ fn a_killed_process_loses_nothing_it_wrote() {
     let map = file.map_write(0, 4096).unwrap();
     map.write(8, b"frame").unwrap();
     map.publish_u32(0, 0x0403_0201).unwrap();
-    let (boot, process) = (vfs.boot_id(), vfs.process_id());
+    let (boot, process) = (vfs.boot_id(Path::new("/")), vfs.process_id());
 
     vfs.kill_process();
     let left = content(&vfs, "log").unwrap();
     assert_eq!((&left[..4], &left[8..13]), (&[1, 2, 3, 4][..], &b"frame"[..]));
-    assert_eq!(vfs.boot_id(), boot);
+    assert_eq!(vfs.boot_id(Path::new("/")), boot);
     assert_ne!(vfs.process_id(), process);
 
     cut(&vfs, Keep::Nothing);
     assert_eq!(content(&vfs, "log"), None, "a power cut after it does");
-    assert_ne!(vfs.boot_id(), boot);
+    assert_ne!(vfs.boot_id(Path::new("/")), boot);
 }
 
 #[test]

@@ -67,13 +67,22 @@ fn a_map_outlives_its_handle_and_is_synced_through_the_file() {
 }
 
 #[test]
-fn space_and_boot_id_come_from_the_system() {
+fn space_comes_from_the_system() {
     let dir = tempfile::tempdir().unwrap();
     if cfg!(unix) {
         assert!(OsVfs::new().available_space(dir.path()).unwrap().unwrap() > 0);
     }
-    if let Ok(text) = fs::read("/proc/sys/kernel/random/boot_id") {
-        assert_eq!(OsVfs::new().boot_id(), blake3::hash(&text).as_bytes()[..16]);
+}
+
+#[test]
+fn a_boot_id_is_that_of_a_mount() {
+    let dir = tempfile::tempdir().unwrap();
+    let below = dir.path().join("below");
+    fs::create_dir(&below).unwrap();
+    let (vfs, other) = (OsVfs::new(), Path::new("/proc"));
+    assert_eq!(vfs.boot_id(&below), vfs.boot_id(dir.path()));
+    if super::mount_id(other).is_some() {
+        assert_ne!(vfs.boot_id(other), vfs.boot_id(dir.path()), "another file system");
     }
 }
 
