@@ -1,5 +1,6 @@
 //! Does what a transaction means to do, and tells what came of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lightning_db::{Database, Error, Snapshot, Transaction, TransactionId, TransactionOptions};
@@ -7,7 +8,7 @@ use lightning_db_sync::{simulation, thread};
 
 use super::check::Level;
 use super::history::{Element, Key, Kind, Step};
-use super::plan::{Action, Detour, Plan, Way};
+use super::plan::{Action, Detour, Plan, Walk, Way};
 
 /// One list in this many has values so large that they are kept in files of their own.
 const LARGE_EVERY: u64 = 29;
@@ -44,8 +45,8 @@ pub(super) struct End {
     pub(super) why: Option<Stop>,
 }
 
-/// Keys with their values.
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+/// Keys with their values, from both ends.
+type Entries = Box<dyn DoubleEndedIterator<Item = Result<(Vec<u8>, Vec<u8>), Error>>>;
 
 /// A place to read from and write to.
 enum View<'a> {
@@ -168,7 +169,7 @@ fn single(db: &Database, plan: &Plan, steps: &mut Vec<Step>, at_commit: &mut boo
                 steps.push(Step::Append(*key, *element));
             }
             Action::Read(key) => keys.push(*key),
-            Action::Scan(from, to) => scan(&View::Single(db), *from, *to, steps)?,
+            Action::Scan(from, to, walk) => scan(&View::Single(db), *from, *to, *walk, steps)?,
             Action::Append(..) | Action::Pause(_) => {}
         }
     }
@@ -203,7 +204,7 @@ fn act(view: &View<'_>, plan: &Plan, manners: Manners, steps: &mut Vec<Step>) ->
                 steps.push(Step::Append(*key, *element));
             }
             Action::Read(key) => read(view, *key, steps)?,
-            Action::Scan(from, to) => scan(view, *from, *to, steps)?,
+            Action::Scan(from, to, walk) => scan(view, *from, *to, *walk, steps)?,
             Action::Pause(0) => {
                 simulation::switch_point();
                 std::thread::yield_now();
@@ -235,29 +236,39 @@ fn read(view: &View<'_>, key: Key, steps: &mut Vec<Step>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reads a range: also what is not there was seen not to be there.
+/// Reads all lists below `end` at one moment.
 pub(super) fn scan_all(snapshot: &Snapshot, end: Key, steps: &mut Vec<Step>) -> Result<(), Stop> {
-    scan(&View::Snapshot(snapshot), 0, end, steps)
+    scan(&View::Snapshot(snapshot), 0, end, Walk::WHOLE, steps)
 }
 
-fn scan(view: &View<'_>, from: Key, to: Key, steps: &mut Vec<Step>) -> Result<(), Stop> {
-    let mut next = from;
-    let mut add = |key: Key, list| {
-        if !(next..to).contains(&key) {
-            return Err(Stop::Wrong(format!("a scan from {from} to {to} gave {key} after {next}")));
+/// Reads a range, as far as `walk` goes: also what is not there was seen not to be there.
+fn scan(view: &View<'_>, from: Key, to: Key, walk: Walk, steps: &mut Vec<Step>) -> Result<(), Stop> {
+    let mut entries = view.scan(&name(from), &name(to))?;
+    let mut found = BTreeMap::new();
+    // What is between them was not read yet.
+    let (mut low, mut high) = (from, to);
+    for place in 0..walk.up.saturating_add(walk.down) {
+        let is_up = place < walk.up;
+        let Some(entry) = (if is_up { entries.next() } else { entries.next_back() }) else {
+            low = high;
+            break;
+        };
+        let (name, value) = entry?;
+        let digits = name.strip_prefix(b"list/").and_then(|digits| std::str::from_utf8(digits).ok());
+        let key = digits.and_then(|digits| digits.parse().ok()).filter(|key| (low..high).contains(key));
+        let Some(key) = key else {
+            let name = String::from_utf8_lossy(&name);
+            return Err(Stop::Wrong(format!("a scan of what is left from {low} to {high} gave {name}")));
+        };
+        if is_up {
+            low = key + 1;
+        } else {
+            high = key;
         }
-        steps.extend((next..key).map(|absent| Step::Read(absent, Some(Vec::new()))));
-        steps.push(Step::Read(key, Some(list)));
-        next = key + 1;
-        Ok(())
-    };
-    for (found, value) in view.scan(&name(from), &name(to))? {
-        let key =
-            found.strip_prefix(b"list/").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        let key = key.ok_or_else(|| Stop::Wrong(format!("a scan gave the key {found:?}")))?;
-        add(key, decode(Some(&value))?)?;
+        found.insert(key, decode(Some(&value))?);
     }
-    steps.extend((next..to).map(|absent| Step::Read(absent, Some(Vec::new()))));
+    let read = (from..low).chain(high..to);
+    steps.extend(read.map(|key| Step::Read(key, Some(found.remove(&key).unwrap_or_default()))));
     Ok(())
 }
 
@@ -274,11 +285,11 @@ impl View<'_> {
     fn scan(&self, from: &[u8], to: &[u8]) -> Result<Entries, Stop> {
         let (from, to) = (Some(from), Some(to));
         Ok(match self {
-            Self::Numbered(db, id) => db.scan_tx(*id, from, to)?.collect::<Result<_, Error>>(),
-            Self::Scoped(tx) => tx.scan(from, to)?.collect(),
-            Self::Snapshot(snapshot) => snapshot.scan(from, to)?.collect(),
-            Self::Single(db) => db.scan(from, to)?.collect(),
-        }?)
+            Self::Numbered(db, id) => Box::new(db.scan_tx(*id, from, to)?),
+            Self::Scoped(tx) => Box::new(tx.scan(from, to)?),
+            Self::Snapshot(snapshot) => Box::new(snapshot.scan(from, to)?),
+            Self::Single(db) => Box::new(db.scan(from, to)?),
+        })
     }
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Stop> {

@@ -72,8 +72,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     if let (Some(path), Some(level)) = (&options.export, options.level) {
         let optimistic = !options.locking && level != Level::ReadCommitted;
         let schedule = options.schedule.unwrap_or(Schedule::Threads);
-        let choice =
-            Choice { seed: options.seed, level, optimistic, transactions: options.transactions, schedule };
+        let Options { seed, transactions, .. } = *options;
+        let choice = Choice { seed, level, optimistic, transactions, schedule, whole_scans: true };
         let run = run::run(choice)?;
         save(path, &run.history)?;
         let mut totals = Coverage::default();
@@ -133,7 +133,8 @@ fn choices(options: &Options, seed: u64) -> Vec<Choice> {
             continue;
         }
         for level in levels.clone() {
-            let choice = |optimistic| Choice { seed, level, optimistic, transactions, schedule };
+            let whole_scans = false;
+            let choice = |optimistic| Choice { seed, level, optimistic, transactions, schedule, whole_scans };
             choices.extend(modes.iter().map(|optimistic| choice(*optimistic)));
         }
     }

@@ -37,9 +37,21 @@ pub(super) enum Action {
     Begin(Key, Element),
     Read(Key),
     /// Reads a range in one scan, without its end.
-    Scan(Key, Key),
+    Scan(Key, Key, Walk),
     /// Lets others go on, for so many microseconds.
     Pause(u64),
+}
+
+/// How far a scan goes: so many entries from the start, then so many from the end. What it did not come to was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Walk {
+    pub(super) up: u64,
+    pub(super) down: u64,
+}
+
+impl Walk {
+    /// All of it, upwards.
+    pub(super) const WHOLE: Self = Self { up: u64::MAX, down: 0 };
 }
 
 /// What is written, and not left so, before the list is.
@@ -63,12 +75,18 @@ pub(super) struct Plan {
 /// Where all processes of one history are.
 #[derive(Debug, Default)]
 pub(super) struct Places {
+    /// Whether every scan goes through all of its range, so that it is known beforehand what it reads.
+    whole_scans: bool,
     begun: AtomicU64,
     elements: AtomicU64,
     own_lists: AtomicU64,
 }
 
 impl Places {
+    pub(super) fn new(whole_scans: bool) -> Self {
+        Self { whole_scans, ..Self::default() }
+    }
+
     /// How many transactions were drawn.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
@@ -113,7 +131,7 @@ impl Plan {
                 vec![Step::Append(*key, *element)]
             }
             Action::Read(key) => vec![Step::Read(*key, None)],
-            Action::Scan(from, to) => (*from..*to).map(|key| Step::Read(key, None)).collect(),
+            Action::Scan(from, to, _) => (*from..*to).map(|key| Step::Read(key, None)).collect(),
             Action::Pause(_) => Vec::new(),
         };
         self.actions.iter().flat_map(steps).collect()
@@ -152,7 +170,15 @@ impl Draw<'_> {
 
     fn scan(&mut self) -> Action {
         let from = (2 * self.base).saturating_sub(2) + self.random.below(6);
-        Action::Scan(from, from + 2 + self.random.below(8))
+        let walk = match self.random.below(10) {
+            0..2 => Walk { up: 0, down: u64::MAX },
+            2..4 if !self.places.whole_scans => Walk { up: 1 + self.random.below(3), down: 0 },
+            4 if !self.places.whole_scans => {
+                Walk { up: self.random.below(3), down: 1 + self.random.below(2) }
+            }
+            _ => Walk::WHOLE,
+        };
+        Action::Scan(from, from + 2 + self.random.below(8), walk)
     }
 
     fn reads(&mut self, most: u64) -> Vec<Action> {

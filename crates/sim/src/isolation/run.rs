@@ -43,6 +43,8 @@ pub struct Choice {
     pub transactions: u64,
     /// How processes meet.
     pub schedule: Schedule,
+    /// Whether every scan goes through all of its range, as Elle expects to be told beforehand.
+    pub whole_scans: bool,
 }
 
 /// A history, and what it was made with.
@@ -84,7 +86,7 @@ fn make(choice: Choice) -> Run {
         schedule: choice.schedule,
         manners: Manners { level: choice.level, guards },
         machine: Machine::new(random.draw()),
-        places: Places::default(),
+        places: Places::new(choice.whole_scans),
         recorder: Recorder::default(),
         processes: AtomicU64::new(0),
         coverage: Mutex::default(),
