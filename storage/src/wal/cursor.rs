@@ -105,10 +105,32 @@ impl SegmentCursor {
     /// The frame at `offset`, authenticated.
     pub(super) fn read(&mut self, offset: u64) -> Result<Place> {
         let head = match self.peek(offset)? {
-            Slot::Empty => return Ok(Place::Empty),
+            Slot::Empty => return self.read_without_length(offset),
             Slot::Damaged(what) => return Ok(Place::Damaged(what)),
             Slot::Plausible(head) => head,
         };
+        self.open_frame(head, offset)
+    }
+
+    /// What is at `offset`, where the length is zero. Nothing, if none was appended, or if the process died before it wrote
+    /// the length: then nothing was promised. But one flipped bit can make a length zero too. Such a frame was promised,
+    /// and it opens with the length that it had.
+    fn read_without_length(&mut self, offset: u64) -> Result<Place> {
+        let Ok(mut header) = <[u8; FRAME_HEADER_LEN]>::try_from(self.bytes(offset, FRAME_HEADER_LEN)?) else {
+            return Ok(Place::Empty);
+        };
+        for bit in 0..u32::BITS {
+            header[..4].copy_from_slice(&(1_u32 << bit).to_le_bytes());
+            if let Slot::Plausible(head) = FrameHead::parse(&header)
+                && let frame @ Place::Frame(..) = self.open_frame(head, offset)?
+            {
+                return Ok(frame);
+            }
+        }
+        Ok(Place::Empty)
+    }
+
+    fn open_frame(&mut self, head: FrameHead, offset: u64) -> Result<Place> {
         let cipher = self.cipher.clone();
         let payload = self.bytes(offset.saturating_add(FRAME_HEADER_LEN as u64), head.payload_len())?;
         if payload.len() < head.payload_len() {

@@ -58,6 +58,31 @@ fn every_flipped_byte_of_what_was_appended_is_noticed_before_the_machine_restart
 }
 
 #[test]
+fn a_length_that_one_flipped_bit_made_zero_does_not_end_the_log() {
+    let home = Home::new(SMALL);
+    let mut writer = home.writer(WalStart::default()).unwrap();
+    let path = home.path(SegmentId(1));
+    let (mut tried, mut written) = (0, Vec::new());
+    for n in 1..=60 {
+        let start = writer.position().offset;
+        let value = vec![7; n as usize];
+        let mut ops = CommitOps::new();
+        ops.put(b"key", &value);
+        commit(&mut writer, n, &mut ops).unwrap();
+        written.push(Seen::Commit(n, vec![(b"key".to_vec(), Some(value.clone()))]));
+        let at = start as usize;
+        let length = u32::from_le_bytes(read_file(&home.memory, &path)[at..at + 4].try_into().unwrap());
+        if length.is_power_of_two() {
+            let (byte, bit) = (length.trailing_zeros() / 8, length.trailing_zeros() % 8);
+            home.memory.corrupt(&path, start + u64::from(byte), 1 << bit).unwrap();
+            assert_eq!(home.read().unwrap().0, written);
+            tried += 1;
+        }
+    }
+    assert!(tried > 0, "no frame has such a length");
+}
+
+#[test]
 fn every_flipped_byte_of_what_was_synced_is_noticed_after_the_machine_restarted() {
     let (home, ends) = synced_log(12);
     restart_machine(&home);
