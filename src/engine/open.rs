@@ -125,7 +125,7 @@ impl Engine {
         environment: &Environment,
         lock: Option<Box<dyn FileLock>>,
     ) -> Result<Arc<Self>> {
-        let (keyring, store) = open_keyring(path, &config, environment)?;
+        let (keyring, mut store, damaged_copy) = open_keyring(path, &config, environment)?;
         let loaded = ManifestStore::load(&environment.vfs, path, &keyring).map_err(|error| match error {
             StorageError::NotFound { .. } => {
                 let what = format!("a finished database in {} (create it again)", path.display());
@@ -138,6 +138,13 @@ impl Engine {
         if lock.is_some() && !manifest.is_writable() {
             let what = "it uses features that this version can only read".to_owned();
             return Err(Error::UnsupportedFormat { file: path.join("MANIFEST"), what });
+        }
+        // The manifest is written anew by every open for writing; nothing else would write the keyring.
+        if lock.is_some()
+            && damaged_copy
+            && let Err(error) = store.commit(&keyring, &*environment.entropy)
+        {
+            tracing::warn!(%error, "one of two copies of the keyring stays unusable");
         }
         let ctx = seal_context(path, &config, environment, keyring, manifest.incarnation);
         let manifests = ManifestStore::new(Arc::clone(&environment.vfs), path);
@@ -400,11 +407,12 @@ fn create_keyring(
     Ok((keyring, store))
 }
 
+/// The keyring, where it is kept, and whether one of its two copies is unusable.
 fn open_keyring(
     path: &Path,
     config: &LightningDbConfig,
     environment: &Environment,
-) -> Result<(Keyring, KeyringStore)> {
+) -> Result<(Keyring, KeyringStore, bool)> {
     let provider = provider(config)?;
     let store = KeyringStore::new(Arc::clone(&environment.vfs), path);
     let loaded = store.load(provider.as_deref()).map_err(|error| match error {
@@ -414,8 +422,9 @@ fn open_keyring(
         }
         error => error.into(),
     })?;
+    let damaged_copy = loaded.twin_problem.is_some();
     warn_of_twin(loaded.twin_problem);
-    Ok((loaded.value, store))
+    Ok((loaded.value, store, damaged_copy))
 }
 
 fn warn_of_twin(problem: Option<StorageError>) {

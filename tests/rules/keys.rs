@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lightning_db::{Database, Error, KeySource, LightningDbConfig, Vfs};
+use lightning_db::{CheckOptions, CheckReport, Database, Error, KeySource, LightningDbConfig, Vfs, check_in};
 
-use crate::support::{Machine, Model, PATH, Random, compare, plain, small};
+use crate::support::{KEY, Machine, Model, PATH, Random, compare, plain, small};
 
 /// Writes a database with a base, runs, large values and a log, and closes it.
 fn build(machine: &Machine, path: &str, config: &LightningDbConfig, seed: u64) -> Model {
@@ -107,6 +107,21 @@ fn a_flipped_bit_anywhere_is_noticed_or_harmless() {
 #[test]
 fn a_flipped_bit_anywhere_is_noticed_or_harmless_without_encryption_too() {
     flip_everywhere(&plain());
+}
+
+#[test]
+fn an_open_for_writing_writes_a_damaged_copy_anew() {
+    for name in ["MANIFEST", "MANIFEST.2", "KEYRING", "KEYRING.2"] {
+        let machine = Machine::new(9);
+        let model = build(&machine, PATH, &small(), 9);
+        let options = CheckOptions { encryption_key: KeySource::raw(KEY), ..CheckOptions::default() };
+        let check = || check_in(&machine.environment(), PATH, &options).expect("check");
+        machine.disk.corrupt(&Path::new(PATH).join(name), 100, 1).expect("flip");
+        let named = |report: CheckReport| report.findings.iter().any(|finding| finding.file.ends_with(name));
+        assert!(named(check()), "the check tells of {name}");
+        look(&machine, Path::new(PATH), &small(), &model).expect("its twin serves");
+        assert!(!named(check()), "{name} was not written anew");
+    }
 }
 
 #[test]
