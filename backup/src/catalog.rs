@@ -91,14 +91,27 @@ impl Catalog {
     /// # Errors
     /// `BackupNotFound`, or why its record cannot be read.
     pub fn backup(&self, number: u64) -> Result<(&Entry, &BackupManifest)> {
-        if let Some(BackupError::Damaged { place, object, what }) = self.unreadable.get(&number) {
-            let (place, object, what) = (place.clone(), object.clone(), what.clone());
-            return Err(BackupError::Damaged { place, object, what });
+        if let Some(error) = self.refusal(number, "") {
+            return Err(error);
         }
         let found = self.entries.get(&number).filter(|_| !self.deleted.contains(&number));
         found
             .and_then(|entry| Some((entry, entry.record.backup()?)))
             .ok_or_else(|| BackupError::BackupNotFound { place: self.place.clone(), number })
+    }
+
+    /// Why a record cannot be read; `note` is added to that.
+    pub(crate) fn refusal(&self, number: u64, note: &str) -> Option<BackupError> {
+        let (place, object) = (self.place.clone(), crate::layout::manifest(number));
+        Some(match self.unreadable.get(&number)? {
+            BackupError::Unsupported { what, .. } => {
+                BackupError::Unsupported { place, object, what: format!("{what}{note}") }
+            }
+            BackupError::Damaged { what, .. } => {
+                BackupError::Damaged { place, object, what: format!("{what}{note}") }
+            }
+            other => BackupError::Damaged { place, object, what: format!("{other}{note}") },
+        })
     }
 
     /// The list of backups.
@@ -139,6 +152,12 @@ impl Catalog {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.unreadable.is_empty() && self.entries.len() as u64 == self.last_number()
+    }
+
+    /// The first record after number `after` that is missing or cannot be read. There should be `expected` at least.
+    pub(crate) fn first_unknown(&self, after: u64, expected: u64) -> Option<u64> {
+        let last = self.last_number().max(expected);
+        (after.saturating_add(1)..=last).find(|number| !self.entries.contains_key(number))
     }
 
     /// The keys by which records were signed; more than one is a sign of forgery.

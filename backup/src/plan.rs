@@ -121,11 +121,14 @@ pub fn plan(
         );
         return Err(BackupError::InvalidOption(text));
     }
+    // Before the records: a backup that is made meanwhile is not missed then.
+    let hinted = repository.head().ok().flatten().map_or(0, |head| head.number);
     let catalog = repository.catalog()?;
     wanted.signer.map_or(Ok(()), |signer| catalog.require_signer(signer))?;
     let keyring = open_keyring(repository, &catalog, provider)?;
     catalog.require_signer(keyring.public_key())?;
     let planner = Planner { repository, catalog: &catalog, keyring: &keyring, wanted };
+    planner.require_records(hinted)?;
     let (incarnation, goal) = planner.resolve()?;
     let (number, entry, backup, legs) = planner.base(incarnation, goal)?;
     let place = repository.place();
@@ -197,12 +200,9 @@ pub(crate) fn read_keyring(repository: &Repository, object: &KeyringObject) -> R
 }
 
 fn no_backup(catalog: &Catalog) -> BackupError {
-    if let Some((number, error)) = catalog.unreadable().next() {
-        return BackupError::Damaged {
-            place: catalog.place().into(),
-            object: crate::layout::manifest(number),
-            what: error.to_string(),
-        };
+    let first = catalog.unreadable().next();
+    if let Some(error) = first.and_then(|(number, _)| catalog.refusal(number, "")) {
+        return error;
     }
     BackupError::BackupNotFound { place: catalog.place().into(), number: 1 }
 }
@@ -217,6 +217,30 @@ struct Planner<'a> {
 type Base<'a> = (u64, &'a Entry, &'a BackupManifest, Vec<Leg<'a>>);
 
 impl<'a> Planner<'a> {
+    /// Refuses when a record that cannot be read may hold what is wanted: nothing else is taken in its place. `hinted` is
+    /// the newest record that there should be.
+    fn require_records(&self, hinted: u64) -> Result<()> {
+        let Wanted { target, incarnation, .. } = self.wanted;
+        let before = match (target, incarnation) {
+            // These say themselves which history they are of.
+            (Target::Backup(_), _) | (Target::Sequence(_) | Target::Time(_) | Target::Name(_), Some(_)) => {
+                return Ok(());
+            }
+            // What is older than a readable backup is not the newest.
+            (Target::Latest, wanted) => {
+                let is_of = |one: Incarnation| wanted.is_none_or(|wanted| wanted == one);
+                let newest = self.catalog.backups().rev().find(|(_, _, backup)| is_of(backup.incarnation));
+                newest.map_or(0, |(number, ..)| number)
+            }
+            _ => 0,
+        };
+        let Some(number) = self.catalog.first_unknown(before, hinted) else { return Ok(()) };
+        let note = format!("; {target} may be in it: to restore what is left, name a backup by its number");
+        Err(self.catalog.refusal(number, &note).unwrap_or_else(|| {
+            self.repository.damaged(&crate::layout::manifest(number), &format!("it is missing{note}"))
+        }))
+    }
+
     fn resolve(&self) -> Result<(Incarnation, Goal)> {
         match &self.wanted.target {
             Target::Latest => self.latest(),

@@ -88,10 +88,12 @@ pub fn verify(
     pinned: Option<PublicKey>,
     progress: &dyn Progress,
 ) -> Result<VerifyReport> {
+    // Before the records: a backup that is made meanwhile is not missed then.
+    let head = repository.head();
     let catalog = repository.catalog()?;
     let mut report = VerifyReport { backups: catalog.summaries(), ..VerifyReport::default() };
     verify_records(&catalog, &mut report);
-    verify_head(repository, &catalog, &mut report)?;
+    verify_head(head, &catalog, &mut report)?;
     let needed = needed_objects(&catalog);
     verify_objects(repository, level, &needed, &mut report, progress)?;
     if level >= Level::Hashes {
@@ -130,17 +132,22 @@ fn verify_records(catalog: &Catalog, report: &mut VerifyReport) {
 }
 
 /// The newest record could be taken away without a trace, if nothing else told of it.
-fn verify_head(repository: &Repository, catalog: &Catalog, report: &mut VerifyReport) -> Result<()> {
-    match repository.head() {
+fn verify_head(
+    head: Result<Option<PreviousRecord>>,
+    catalog: &Catalog,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    match head {
         Ok(Some(PreviousRecord { number, .. })) if number > catalog.last_number() => {
             for missing in catalog.last_number() + 1..=number.min(catalog.last_number() + 1000) {
                 report.problem(layout::manifest(missing), "it is missing", vec![missing]);
             }
         }
         Ok(Some(PreviousRecord { number, hash })) => {
-            let names = catalog.entries().find(|entry| entry.record.number == number);
-            if names.is_some_and(|entry| entry.hash != hash) {
-                report.problem(layout::HEAD, "it names another record of that number", Vec::new());
+            let named = catalog.entries().find(|entry| entry.record.number == number);
+            let is_known = named.is_some_and(|entry| entry.hash == hash);
+            if !is_known && !catalog.unreadable().any(|(unreadable, _)| unreadable == number) {
+                report.problem(layout::HEAD, "it names a record that is not there", Vec::new());
             }
         }
         // A backup that died before it wrote the hint; the next one writes it.

@@ -59,6 +59,41 @@ fn log_is_kept_for_a_repository_up_to_a_cap_and_the_gap_is_announced() {
     assert_eq!(restore(&machine, "/first", backup).expect("restore"), first.sequence);
 }
 
+/// The newest record cannot be read, or is gone while the hint still names it.
+#[test]
+fn nothing_older_is_restored_in_the_place_of_a_record_that_cannot_be_read() {
+    for gone in [false, true] {
+        let machine = Machine::new(7);
+        let db = machine.create(&small());
+        for number in 0..3_u8 {
+            db.put(&[number], b"row").expect("put");
+            db.backup(REPOSITORY).expect("backup");
+        }
+        db.create_restore_point("point").expect("point");
+        db.put(b"last", b"row").expect("put");
+        db.backup(REPOSITORY).expect("backup");
+        let record = Path::new(REPOSITORY).join("manifests/0000000000000004");
+        if gone {
+            machine.disk.remove_file(&record).expect("remove");
+        } else {
+            machine.disk.corrupt(&record, 200, 1).expect("flip");
+        }
+        for (place, target) in [
+            ("/latest", RecoveryTarget::Latest),
+            ("/name", RecoveryTarget::Name("point".into())),
+            ("/sequence", RecoveryTarget::Sequence(SequenceNumber(4))),
+        ] {
+            let refused = restore(&machine, place, target);
+            assert!(
+                matches!(&refused, Err(Error::Corrupt { file, .. }) if file.ends_with("manifests/0000000000000004")),
+                "{place}: {refused:?}"
+            );
+        }
+        let left = restore(&machine, "/left", RecoveryTarget::Backup(3)).expect("what is left");
+        assert_eq!(left, SequenceNumber(3));
+    }
+}
+
 #[test]
 fn of_two_copies_that_both_went_on_the_second_to_back_up_is_refused() {
     let machine = Machine::new(2);
