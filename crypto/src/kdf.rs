@@ -2,6 +2,7 @@
 
 use ring::hkdf;
 
+use crate::stack::wiped;
 use crate::{CryptoError, SecretKey};
 
 const EXTRACT_SALT: &[u8] = b"lightning_db key derivation, version 1";
@@ -51,7 +52,7 @@ pub fn derive(key: &SecretKey, purpose: Purpose, context: &[&[u8]]) -> SecretKey
     let lengths: Vec<[u8; 8]> = parts.iter().map(|part| (part.len() as u64).to_le_bytes()).collect();
     let info: Vec<&[u8]> =
         lengths.iter().zip(&parts).flat_map(|(length, part)| [length.as_slice(), part]).collect();
-    SecretKey::try_fill(|out| hkdf_sha256(EXTRACT_SALT, key.expose(), &info, out))
+    wiped(|| SecretKey::try_fill(|out| hkdf_sha256(EXTRACT_SALT, key.expose(), &info, out)))
         .expect("32 bytes are within what HKDF-SHA256 can give")
 }
 

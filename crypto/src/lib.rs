@@ -46,6 +46,7 @@ mod sealed;
 mod secret;
 mod signing;
 mod source;
+mod stack;
 mod uri;
 
 pub use aead::{

@@ -6,6 +6,7 @@ use ring::aead;
 use zeroize::Zeroize;
 
 use super::{AeadKey, AeadSuite, Nonce, SuiteId, Tag, check_len};
+use crate::stack::wiped;
 use crate::{CryptoError, SecretKey};
 
 /// AES-256-GCM by ring, the default.
@@ -22,9 +23,11 @@ impl AeadSuite for RingAesGcm {
     }
 
     fn key(&self, key: &SecretKey) -> Box<dyn AeadKey> {
-        let unbound =
-            aead::UnboundKey::new(&aead::AES_256_GCM, key.expose()).expect("32 bytes are what AES-256 takes");
-        Box::new(RingKey(MaybeUninit::new(aead::LessSafeKey::new(unbound))))
+        wiped(|| {
+            let unbound = aead::UnboundKey::new(&aead::AES_256_GCM, key.expose())
+                .expect("32 bytes are what AES-256 takes");
+            Box::new(RingKey(MaybeUninit::new(aead::LessSafeKey::new(unbound))))
+        })
     }
 }
 
