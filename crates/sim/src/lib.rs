@@ -5,12 +5,16 @@
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! turns.rs      its file system and clock, as threads see them that take turns
 //! random.rs     numbers that one seed repeats
+//! allocation.rs how much memory is asked for at once
 //! coverage.rs   how often each thing happened, with a floor on each
 //! isolation/    concurrent transactions, and whether what they saw is what their level promises
+//! attack/       every byte damaged, everything exchanged and set back
 //! power/        a process on a real file system whose power is cut
 //! soak/         real files and threads for an hour: nothing may grow
 //! ```
 
+pub mod allocation;
+pub mod attack;
 pub mod coverage;
 pub mod isolation;
 pub mod machine;

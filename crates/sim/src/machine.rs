@@ -27,8 +27,14 @@ impl Machine {
     /// A machine with an empty disk.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::with_disk(seed, MemVfs::new())
+    }
+
+    /// A machine with this disk.
+    #[must_use]
+    pub fn with_disk(seed: u64, disk: MemVfs) -> Self {
         Self {
-            disk: MemVfs::new(),
+            disk,
             clock: ManualClock::new(1_700_000_000_000_000),
             entropy: Arc::new(SeededEntropy::new(seed)),
             plan: Mutex::default(),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lightning_sim::{isolation, power, seeds, soak};
+use lightning_sim::{attack, isolation, power, seeds, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -26,6 +26,8 @@ enum Campaign {
     Isolation(isolation::Options),
     /// A process on a real file system whose power is cut.
     Power(power::Options),
+    /// Every byte of a small database and its repository damaged, exchanged and set back.
+    Attack(attack::Options),
     /// Real files and real threads for an hour: nothing may grow.
     Soak(soak::Options),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Campaign::Worker => seeds::work(),
         Campaign::Isolation(options) => isolation::run(&options),
         Campaign::Power(options) => power::run(&options),
+        Campaign::Attack(options) => attack::run(&options),
         Campaign::Soak(options) => soak::run(&options),
     };
     match outcome {
