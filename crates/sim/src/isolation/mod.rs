@@ -59,7 +59,7 @@ pub struct Options {
 }
 
 /// As many seeds as fit into a minute on two cores.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 20;
 
 /// Runs the campaign.
 ///
@@ -192,9 +192,9 @@ fn again(choice: Choice) -> String {
 fn floors() -> Coverage {
     let mut coverage = Coverage::default();
     let floors = [
-        ("histories", 100),
-        ("schedules repeated", 10),
-        ("transactions", 80_000),
+        ("histories", 240),
+        ("schedules repeated", 20),
+        ("transactions", 150_000),
         ("transactions of unknown end", 50),
         ("end/committed", 30_000),
         ("end/aborted as it was meant", 1_000),

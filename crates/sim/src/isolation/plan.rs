@@ -111,7 +111,7 @@ impl Places {
             5 if level == Level::Snapshot => (Way::Retried, draw.update()),
             5..=7 => (Way::Numbered, draw.skew()),
             8..=10 => (Way::Scoped, draw.update()),
-            11 => (Way::Scoped, draw.skew()),
+            11 => (Way::Scoped, draw.crossing()),
             _ => (Way::Numbered, draw.mixed()),
         };
         if way != Way::Single {
@@ -220,6 +220,12 @@ impl Draw<'_> {
             _ => actions.push(self.append(key)),
         }
         actions
+    }
+
+    /// Appends to two lists: one and the same transaction the other way round is a deadlock.
+    fn crossing(&mut self) -> Vec<Action> {
+        let (one, two) = (self.list(), self.list());
+        vec![self.append(one), Action::Pause(50), self.append(two)]
     }
 
     fn mixed(&mut self) -> Vec<Action> {
