@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Manifest, ManifestStore};
+use lightning_db_storage::tree::TreeRef;
 use lightning_db_storage::vfs::{MemVfs, Vfs};
 
 use super::sample::{self, Model, content, disk, environment, sample};
@@ -35,8 +36,13 @@ pub const DATABASE_MANIFEST: Target = Target {
     run: manifest,
     seeds: || {
         let mut seeds = vec![vec![]];
+        for which in 0..24 {
+            for how in [[0, 0], [1, 0], [2, 31], [2, 62]] {
+                seeds.push([&[1, which, 0][..], &how].concat());
+            }
+        }
         for at in (0u32..1500).step_by(50) {
-            seeds.push([&[6 + 9 * (at / 50 % 8) as u8], &at.to_be_bytes()[1..], &[8]].concat());
+            seeds.push([&[0, 6 + 9 * (at / 50 % 8) as u8], &at.to_be_bytes()[1..], &[8]].concat());
         }
         seeds
     },
@@ -111,8 +117,13 @@ fn manifest(data: &[u8]) {
     let keyring =
         KeyringStore::new(Arc::clone(&vfs), place).load(provider.as_deref()).expect("a sound keyring").value;
     let sound = ManifestStore::load(&vfs, place, &keyring).expect("a sound manifest").value;
-    let mut plain = sound.to_plain().to_vec();
-    edit(&mut plain, &mut Input::new(data));
+    let mut input = Input::new(data);
+    let mut made_up = sound.clone();
+    for _ in 0..input.byte() % 4 {
+        set_field(&mut made_up, &mut input);
+    }
+    let mut plain = made_up.to_plain().to_vec();
+    edit(&mut plain, &mut input);
     let Ok(made_up) = Manifest::from_plain(place, keyring.suite_id(), &plain) else { return };
     let made_up = Manifest { database: sound.database, ..made_up };
     let mut store = ManifestStore::new(vfs, place);
@@ -125,6 +136,68 @@ fn manifest(data: &[u8]) {
     }
     if let Ok(db) = Database::open_in(world, place, sample::config()) {
         let _ = work(&db);
+    }
+}
+
+/// Sets a number of the manifest to another one, as a writer with a bug could.
+fn set_field(manifest: &mut Manifest, input: &mut Input<'_>) {
+    let (which, index) = (input.byte(), usize::from(input.byte()));
+    let number = match input.byte() % 4 {
+        0 => u64::from(input.byte()),
+        1 => u64::MAX - u64::from(input.byte()),
+        2 => 1 << (input.byte() % 64),
+        _ => input.number(),
+    };
+    let at = |len: usize| index.checked_rem(len).unwrap_or(0);
+    let keyspace = &mut manifest.keyspaces[0];
+    match which % 24 {
+        0 => manifest.page_size = number as u32,
+        1 => manifest.next_segment.0 = number,
+        2 => manifest.next_run = number,
+        3 => manifest.flushed_sequence.0 = number,
+        4 => manifest.flushed_time_micros = number.cast_signed(),
+        5 => manifest.created_micros = number.cast_signed(),
+        6 => manifest.generation.0 = number,
+        7 => keyspace.base.height = number as u8,
+        8 => keyspace.base.entries = number,
+        9 => keyspace.base.stored_bytes = number,
+        10 => keyspace.base.tombstones = number,
+        11 => keyspace.base = TreeRef::default(),
+        12 => keyspace.key_domain = number as u16,
+        13..=16 => {
+            let index = at(manifest.segments.len());
+            let Some(info) = manifest.segments.get_mut(index) else { return };
+            match which % 24 {
+                13 => (info.stored_bytes, info.live_bytes) = (number, number),
+                14 => info.live_bytes = number.min(info.stored_bytes),
+                15 => info.epoch.0 = number as u32,
+                _ => info.length = number,
+            }
+        }
+        17..=20 => {
+            let index = at(manifest.wal.len());
+            let Some(info) = manifest.wal.get_mut(index) else { return };
+            match (which % 24, &mut info.accepted_through) {
+                (17, Some(end)) => end.offset = number,
+                (18, Some(end)) => end.frame.0 = number,
+                (19, Some(end)) => end.sequence.0 = number,
+                (_, end) => *end = None,
+            }
+        }
+        21 => manifest.wal.truncate(index % 4),
+        22 => {
+            let index = at(manifest.checkpoints.len());
+            let Some(checkpoint) = manifest.checkpoints.get_mut(index) else { return };
+            checkpoint.sequence.0 = number;
+        }
+        _ => {
+            let index = at(manifest.repositories.len());
+            let Some(cursor) = manifest.repositories.get_mut(index) else { return };
+            cursor.last_backup = number;
+            if let Some(archived) = &mut cursor.archived {
+                archived.frame.0 = number;
+            }
+        }
     }
 }
 

@@ -222,7 +222,7 @@ fn take_record(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<Record, Malf
     })?;
     let created_micros = input.i64("creation time")?;
     let body = match input.u8("record kind")? {
-        BACKUP => RecordBody::Backup(Box::new(take_backup(input, sealed)?)),
+        BACKUP => RecordBody::Backup(Box::new(take_backup(input, sealed).and_then(with_room)?)),
         DELETION if sealed.is_empty() => RecordBody::Deletion { backup: input.varint("deleted backup")? },
         _ => return Err(Malformed { what: "record kind" }),
     };
@@ -285,6 +285,16 @@ fn take_backup(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<BackupManife
         new_log_bytes: input.varint("new log bytes")?,
         sealed: sealed.to_vec(),
     })
+}
+
+/// Refuses lengths whose sums nobody could count: anybody can sign a record.
+fn with_room(backup: BackupManifest) -> Result<BackupManifest, Malformed> {
+    const SUM_MAX: u64 = 1 << 62;
+    let segments = backup.segments.iter().map(|segment| segment.length);
+    let lengths = segments.chain(backup.log.iter().map(|piece| piece.length));
+    let more = [backup.keyring.length, backup.new_segment_bytes, backup.new_log_bytes];
+    let sum = lengths.chain(more).fold(0, u64::saturating_add);
+    if sum <= SUM_MAX { Ok(backup) } else { Err(Malformed { what: "length" }) }
 }
 
 fn put_piece(out: &mut ByteWriter, piece: &LogPiece) {

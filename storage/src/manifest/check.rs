@@ -11,6 +11,11 @@ use crate::tree::TreeRef;
 
 type Checked = Result<(), String>;
 
+/// Numbers grow by one, and never come this far.
+const NUMBER_MAX: u64 = 1 << 62;
+/// Larger than any page size that a configuration may ask for, in bytes; buffers are sized by it.
+const PAGE_SIZE_MAX: u32 = 1 << 20;
+
 /// Says which rule is broken, if one is.
 pub(super) fn check(manifest: &Manifest) -> Checked {
     check_segments(manifest)?;
@@ -36,7 +41,46 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
     for gap in &manifest.gaps {
         require(gap.after < gap.through, || "a gap in the history is empty".into())?;
     }
-    require(manifest.page_size.is_power_of_two(), || format!("page size {}", manifest.page_size))
+    let page_size = manifest.page_size;
+    require(page_size.is_power_of_two() && page_size <= PAGE_SIZE_MAX, || format!("page size {page_size}"))
+}
+
+/// As [`check`], of a manifest that was read: what counts on from its numbers can do so for ever.
+pub(super) fn check_read(manifest: &Manifest) -> Checked {
+    check(manifest)?;
+    check_numbers(manifest)
+}
+
+fn check_numbers(manifest: &Manifest) -> Checked {
+    let numbers = [
+        (manifest.generation.0, "generation"),
+        (manifest.next_segment.0, "next segment"),
+        (manifest.next_run, "next run"),
+        (manifest.flushed_sequence.0, "flushed sequence number"),
+        (total(manifest), "sum of all sizes and counts"),
+    ];
+    numbers.into_iter().try_for_each(|(number, what)| {
+        require(number <= NUMBER_MAX, || format!("the {what} is {number}, which leaves no room for more"))
+    })
+}
+
+/// No sum of sizes or of counts of a manifest is larger.
+fn total(manifest: &Manifest) -> u64 {
+    let lineages = manifest.repositories.iter().filter_map(|cursor| match &cursor.lineage {
+        Lineage::Version { keyspaces, segments, .. } => Some((keyspaces, segments)),
+        Lineage::Rebase => None,
+    });
+    let checkpoints = manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.keyspaces);
+    let keyspaces = manifest.keyspaces.iter().chain(checkpoints);
+    let keyspaces = keyspaces.chain(lineages.clone().flat_map(|(keyspaces, _)| keyspaces));
+    let trees = keyspaces.flat_map(|keyspace| {
+        keyspace.runs.iter().map(|run| &run.tree).chain(std::iter::once(&keyspace.base))
+    });
+    let trees = trees.chain(manifest.retained_runs.iter().map(|run| &run.tree));
+    let in_trees = trees.flat_map(|tree| [tree.entries, tree.stored_bytes, tree.raw_bytes]);
+    let segments = manifest.segments.iter().chain(lineages.flat_map(|(_, segments)| segments));
+    let in_segments = segments.flat_map(|info| [info.length, info.blocks, info.stored_bytes]);
+    in_trees.chain(in_segments).fold(0, u64::saturating_add)
 }
 
 fn check_segments(manifest: &Manifest) -> Checked {

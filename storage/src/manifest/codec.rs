@@ -98,7 +98,7 @@ pub(super) fn from_bytes(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result
     let manifest = manifest(&mut input, &clear)
         .and_then(|manifest| input.finish("end of manifest").map(|()| manifest))
         .map_err(|error| corrupt(CLEAR_LEN, &error.to_string()))?;
-    super::check::check(&manifest).map_err(|what| corrupt(CLEAR_LEN, &what))?;
+    super::check::check_read(&manifest).map_err(|what| corrupt(CLEAR_LEN, &what))?;
     Ok((manifest, keyring_generation))
 }
 
@@ -145,7 +145,7 @@ impl Manifest {
         let manifest = manifest(&mut input, &clear)
             .and_then(|manifest| input.finish("end of manifest").map(|()| manifest))
             .map_err(|error| corrupt(&error.to_string()))?;
-        super::check::check(&manifest).map_err(|what| corrupt(&what))?;
+        super::check::check_read(&manifest).map_err(|what| corrupt(&what))?;
         Ok(manifest)
     }
 }

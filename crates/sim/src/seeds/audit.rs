@@ -3,6 +3,10 @@
 //! A segment's key follows from the salt in its header, and a nonce from a place in it. So under one salt no place may
 //! ever have two contents: not in a file that is written again after a crash, not in two copies of one file. Every file
 //! is looked at before and after each crash, so also what the crash takes away counts.
+//!
+//! That the nonce follows from the place is looked at from outside, too. Pages begin alike, and so do frames of a log: if
+//! two of them were sealed with one key stream, their ciphertexts would begin alike. Ciphertexts have nothing in common, so
+//! no eight bytes of them ever stand in two places.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,6 +18,8 @@ use super::run::{CANARY, Run, Step, contains};
 #[derive(Default)]
 pub(crate) struct Audit {
     written: HashMap<Vec<u8>, Vec<u8>>,
+    /// Where eight bytes of ciphertext stand, by what they are: salt and place.
+    places: HashMap<u64, (u64, usize)>,
 }
 
 /// Begins every segment.
@@ -22,6 +28,14 @@ const MAGIC: &[u8] = b"LDBSEG\r\n";
 const SUITE: usize = 13;
 /// Where the salt stands.
 const SALT: std::ops::Range<usize> = 64..88;
+/// Where the kind stands.
+const KIND: usize = 12;
+/// The kind of logs.
+const LOG: u8 = 0;
+/// The last bytes of a finished segment, which are the same in all.
+const FOOTER_END: usize = 8;
+/// So many bytes do not repeat by accident in what a seed writes.
+const WINDOW: usize = 8;
 /// What follows is sealed.
 const HEADER_LEN: usize = 128;
 
@@ -36,7 +50,7 @@ impl Audit {
         }
         let Some(known) = self.written.get_mut(&bytes[SALT]) else {
             self.written.insert(bytes[SALT].to_vec(), bytes.to_vec());
-            return Ok(());
+            return self.look_for_repetition(path, bytes);
         };
         let common = known.len().min(bytes.len());
         if known[..common] != bytes[..common] {
@@ -53,6 +67,36 @@ impl Audit {
         known.extend_from_slice(&bytes[common..]);
         Ok(())
     }
+}
+
+impl Audit {
+    /// Looks at a new segment's ciphertext. Logs are left out: the clear headers of their frames repeat.
+    fn look_for_repetition(&mut self, path: &Path, bytes: &[u8]) -> Result<(), String> {
+        if bytes[KIND] == LOG || bytes.len() < HEADER_LEN + FOOTER_END {
+            return Ok(());
+        }
+        let salt = u64::from_le_bytes(bytes[SALT].first_chunk().copied().unwrap_or_default());
+        let end = bytes.len() - FOOTER_END;
+        for at in HEADER_LEN..end.saturating_sub(WINDOW - 1) {
+            let window = bytes[at..].first_chunk::<WINDOW>().copied().map_or(0, u64::from_le_bytes);
+            if !is_sample(window) {
+                continue;
+            }
+            let before = self.places.insert(window, (salt, at));
+            if before.is_some_and(|before| before != (salt, at)) {
+                return Err(format!(
+                    "{}: the eight bytes of ciphertext at {at} stand elsewhere too: two pages have one key stream",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a window is one to remember: one in sixteen is enough. Zeros may be what a crash left.
+fn is_sample(window: u64) -> bool {
+    window.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 == 0 && !window.to_le_bytes().contains(&0)
 }
 
 impl Run {
@@ -100,6 +144,26 @@ mod tests {
         bytes[SUITE] = 1;
         bytes[SALT].fill(salt);
         [&bytes, content].concat()
+    }
+
+    #[test]
+    fn pages_under_one_key_stream_are_found() {
+        let mut random = crate::random::Random::new(1);
+        let mut page = |salt, kind| {
+            let mut bytes = segment(salt, &random.noise(600));
+            bytes[KIND] = kind;
+            bytes
+        };
+        let (first, second, log) = (page(1, 1), page(2, 2), page(3, LOG));
+        let mut audit = Audit::default();
+        for bytes in [&first, &second, &first, &log] {
+            audit.look(Path::new("file"), bytes).expect("nothing repeats");
+        }
+        let twice = [&page(4, 1)[..], &second[HEADER_LEN..]].concat();
+        assert!(audit.look(Path::new("file"), &twice).is_err());
+        let mut same_log = log;
+        same_log[SALT].fill(5);
+        audit.look(Path::new("file"), &same_log).expect("headers of frames repeat");
     }
 
     #[test]
