@@ -7,6 +7,8 @@ mod counter;
 mod hot_records;
 #[cfg(test)]
 mod hot_records_tests;
+#[cfg(all(test, lightning_db_models))]
+mod models;
 mod page_cache;
 #[cfg(test)]
 mod page_cache_tests;

@@ -33,6 +33,8 @@ mod install;
 mod keys;
 mod log;
 mod memory;
+#[cfg(all(test, lightning_db_models))]
+mod models;
 mod op;
 mod open;
 mod policy;

@@ -16,6 +16,8 @@ mod cursor;
 mod in_flight;
 mod iterator;
 mod merge;
+#[cfg(all(test, lightning_db_models))]
+mod models;
 mod pages;
 mod pinned;
 mod point;

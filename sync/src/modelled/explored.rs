@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, TryLockError};
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{self, AtomicUsize, Ordering};
 
 /// A lock.
 #[derive(Default)]
@@ -104,11 +104,57 @@ impl<T> RwLock<T> {
     }
 }
 
+/// Comes before each access to something. Of the accesses to one atomic, loom remembers the last one, and tries out the
+/// other order of that and a store. Where a thread loads and then stores, it remembers the thread's own load, and never
+/// tries the store before an earlier load of somebody else. Changes, unlike loads, are tried in both orders with whatever
+/// came last; this one orders nothing else.
+#[derive(Debug, Default)]
+struct Turn(AtomicUsize);
+
+impl Turn {
+    fn take(&self) {
+        self.0.fetch_add(0, Ordering::Relaxed);
+    }
+}
+
+/// A number that threads share.
+#[derive(Debug, Default)]
+pub struct AtomicU64 {
+    turn: Turn,
+    value: atomic::AtomicU64,
+}
+
+impl AtomicU64 {
+    /// Is `value`.
+    pub fn new(value: u64) -> Self {
+        Self { turn: Turn::default(), value: atomic::AtomicU64::new(value) }
+    }
+
+    /// The value, or an older one where `order` permits that.
+    pub fn load(&self, order: Ordering) -> u64 {
+        self.turn.take();
+        self.value.load(order)
+    }
+
+    /// Is `value` from now on.
+    pub fn store(&self, value: u64, order: Ordering) {
+        self.turn.take();
+        self.value.store(value, order);
+    }
+
+    /// Adds, and returns what it was.
+    pub fn fetch_add(&self, more: u64, order: Ordering) -> u64 {
+        self.turn.take();
+        self.value.fetch_add(more, order)
+    }
+}
+
 /// A shared pointer that can be exchanged. Loading it acquires and storing it releases, no more: `arc_swap` promises that
 /// much. What was ever stored is kept until the end, so that a model does not explore how it is given up.
 pub struct Exchanged<P> {
     /// Not explored: nobody is interrupted while he holds it.
     stored: std::sync::Mutex<Vec<P>>,
+    turn: Turn,
     current: AtomicUsize,
 }
 
@@ -138,11 +184,13 @@ impl<T> Exchanged<Arc<T>> {
 impl<P: Clone> Exchanged<P> {
     /// Is `pointer`.
     pub fn new(pointer: P) -> Self {
-        Self { stored: std::sync::Mutex::new(vec![pointer]), current: AtomicUsize::new(0) }
+        let stored = std::sync::Mutex::new(vec![pointer]);
+        Self { stored, turn: Turn::default(), current: AtomicUsize::new(0) }
     }
 
     /// The pointer as it is now.
     pub fn load_full(&self) -> P {
+        self.turn.take();
         let current = self.current.load(Ordering::Acquire);
         self.stored()[current].clone()
     }
@@ -159,6 +207,7 @@ impl<P: Clone> Exchanged<P> {
             stored.push(pointer);
             stored.len() - 1
         };
+        self.turn.take();
         let before = self.current.swap(next, Ordering::AcqRel);
         self.stored()[before].clone()
     }

@@ -10,8 +10,15 @@ pub use {
     explored::{
         Condvar, Guard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Swap, SwapOption,
     },
-    loom::{self, sync::atomic},
+    loom,
 };
+
+/// Atomics.
+#[cfg(lightning_db_models)]
+pub mod atomic {
+    pub use super::explored::AtomicU64;
+    pub use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+}
 
 #[cfg(not(lightning_db_models))]
 pub use {
