@@ -1,6 +1,7 @@
 //! Checks and tests of lightning_db, one command each.
 
 mod mutants;
+mod threads;
 mod tidy;
 
 use std::env;
@@ -17,7 +18,9 @@ usage: cargo xtask COMMAND
           every option is read, no file outgrows a reader
   mutants [NAME…]
           plants bugs, and says which campaign finds each; with --check, only whether
-          they can be planted";
+          they can be planted
+  models  tries every order in which a few threads can use caches, versions and commits
+  asan    unit tests and stress under AddressSanitizer, with the stable compiler";
 
 fn main() -> ExitCode {
     let root = project_root();
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
         Some("test") => test(&root),
         Some("tidy") => tidy(&root),
         Some("mutants") => mutants::run(&root, &env::args().skip(2).collect::<Vec<_>>()),
+        Some("models") => threads::models(&root),
+        Some("asan") => threads::asan(&root),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
