@@ -5,13 +5,18 @@
 //! the two halves of a pair are equal. What owners wrote must be there at the end, in a database that was opened again and
 //! in one that was restored. `LIGHTNING_DB_STRESS_SECONDS` makes it last longer.
 
+mod closing;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lightning_db::{Database, Error, KeySource, LightningDbConfig, RestoreOptions, Snapshot, WalSyncMode};
+use lightning_db::{
+    CheckDepth, Database, DatabaseIterator, Error, KeySource, LightningDbConfig, RecoveryTarget,
+    RestoreOptions, Snapshot, WalSyncMode,
+};
 use parking_lot::{Mutex, RwLock};
 
 const ACCOUNTS: u64 = 16;
@@ -102,6 +107,31 @@ fn assert_owned(db: &Database, owner: usize, model: &Model, what: &str) {
     assert!(wrong.is_empty(), "{what}: {wrong:?}");
 }
 
+/// An iterator that is held, and what its snapshot has from end to start.
+struct Walk {
+    entries: DatabaseIterator,
+    rest: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Walk {
+    fn new(shown: &Snapshot) -> Self {
+        let backwards = shown.scan_reverse(None, None).expect("scan").map(|entry| entry.expect("readable"));
+        let rest = backwards.collect();
+        Self { entries: shown.scan(None, None).expect("scan"), rest }
+    }
+
+    fn go_on(&mut self, steps: usize) {
+        for entry in self.entries.by_ref().take(steps) {
+            assert!(self.rest.pop() == Some(entry.expect("readable")), "an iterator shows its moment");
+        }
+    }
+
+    fn end(mut self) {
+        self.go_on(usize::MAX);
+        assert!(self.rest.is_empty(), "an iterator shows all of its moment");
+    }
+}
+
 impl Stress {
     fn goes_on(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
@@ -184,6 +214,7 @@ impl Stress {
     fn look(&self) {
         let mut random = Random(300);
         let mut kept: Vec<(Snapshot, Vec<u8>)> = Vec::new();
+        let mut walked: Vec<Walk> = Vec::new();
         let digest = |shown: &Snapshot| -> Vec<u8> {
             let entries = shown.scan(None, None).expect("scan").map(|entry| entry.expect("readable"));
             entries
@@ -196,8 +227,15 @@ impl Stress {
             let now = self.db.snapshot();
             assert_sound(&now, "now");
             if random.below(4) == 0 {
+                walked.push(Walk::new(&now));
+            }
+            if random.below(4) == 0 {
                 let seen = digest(&now);
                 kept.push((now, seen));
+            }
+            walked.iter_mut().for_each(|walk| walk.go_on(20));
+            if walked.len() > 3 {
+                walked.swap_remove(random.below(4) as usize).end();
             }
             if kept.len() > 6 {
                 let (old, seen) = kept.swap_remove(random.below(6) as usize);
@@ -213,13 +251,17 @@ impl Stress {
             if !self.goes_on() {
                 return;
             }
-            match random.below(8) {
+            match random.below(10) {
                 0 | 1 => self.db.checkpoint().expect("checkpoint"),
                 2 => self.db.compact().expect("compact"),
                 3 => self.copy(round),
                 4 => drop(self.db.rotate_data_key().expect("rotate")),
                 5 => drop(self.db.evict_cache(0.5).expect("evict")),
                 6 => drop(self.db.create_restore_point(&format!("point-{round}")).expect("restore point")),
+                7 => self.restore(round),
+                8 => {
+                    assert!(self.db.check(CheckDepth::Deep).expect("check").is_sound(), "the files are sound")
+                }
                 _ => drop(self.db.backup(self.directory.join("repo")).expect("backup")),
             }
             std::thread::sleep(Duration::from_millis(random.below(30)));
@@ -233,6 +275,20 @@ impl Stress {
         assert_sound(&opened.snapshot(), "a copy");
         opened.close().expect("close the copy");
         std::fs::remove_dir_all(&copy).expect("remove the copy");
+    }
+
+    /// Restores a backup while everything goes on.
+    fn restore(&self, round: u64) {
+        let repository = self.directory.join("repo");
+        let target = RecoveryTarget::Backup(self.db.backup(&repository).expect("backup").backup);
+        let restored = self.directory.join(format!("restored-{round}"));
+        let encryption_key = config(true).encryption_key;
+        let options = RestoreOptions { target, encryption_key, ..Default::default() };
+        Database::restore(&repository, &restored, options).expect("restore");
+        let opened = Database::open(&restored, config(true)).expect("open what was restored");
+        assert_sound(&opened.snapshot(), "restored");
+        opened.close().expect("close");
+        std::fs::remove_dir_all(&restored).expect("remove");
     }
 
     /// Keeps moments by name and goes back to them.
