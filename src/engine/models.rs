@@ -77,9 +77,10 @@ fn commits_of_one_thread_stay_in_their_order() {
     });
 }
 
+/// `LOOM_MAX_PREEMPTIONS` asks for more.
 fn bounded(work: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound.get_or_insert(3);
     model.check(work);
 }
 

@@ -87,8 +87,9 @@ fn a_failure_is_that_of_one_reader_and_the_others_try_themselves() {
     });
 }
 
+/// `LOOM_MAX_PREEMPTIONS` asks for more.
 fn bounded(work: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound.get_or_insert(3);
     model.check(work);
 }
