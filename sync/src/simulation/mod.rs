@@ -34,6 +34,8 @@ pub struct Options {
     pub seed: u64,
     /// How the next task is chosen.
     pub policy: Policy,
+    /// Whether tasks are slow at some places.
+    pub naps: Option<Naps>,
     /// How much time a step takes.
     pub tick: Duration,
     /// A run that is longer fails.
@@ -59,8 +61,20 @@ pub enum Policy {
     },
 }
 
+/// Some places in the source are slow: a task that comes to one may stay there while others do much. So what can only
+/// happen in between two neighbouring steps happens often in some runs, instead of rarely in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Naps {
+    /// One place in so many is slow; the seed decides which.
+    pub places: u32,
+    /// A task naps there once in so many times.
+    pub odds: u32,
+    /// At most for so many steps of others, and only while others can go on.
+    pub steps_max: u32,
+}
+
 impl Options {
-    /// A policy and a tick drawn by `seed`; at most 20 million steps; no tail.
+    /// Policy, naps and tick drawn by `seed`; at most 20 million steps; no tail.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(!seed);
@@ -71,7 +85,12 @@ impl Options {
             nth => Policy::Random { stay: [2, 4, 16, 64, 256, 1024][nth - 3] },
         };
         let tick = Duration::from_micros([1, 10, 100][random.below(3)]);
-        Self { seed, policy, tick, steps_max: 20_000_000, tail: 0 }
+        let naps = (random.below(4) != 0).then(|| Naps {
+            places: [4, 8, 32][random.below(3)],
+            odds: [2, 8, 32][random.below(3)],
+            steps_max: [100, 1000, 10_000][random.below(3)],
+        });
+        Self { seed, policy, naps, tick, steps_max: 20_000_000, tail: 0 }
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct State {
     tasks: Vec<Task>,
     runnable: Vec<TaskId>,
     blocked: Vec<TaskId>,
+    /// Tasks that could go on, and at which step they will.
+    napping: BTreeSet<(u64, TaskId)>,
     deadlines: BTreeSet<(Duration, TaskId)>,
     running: TaskId,
     /// Steps since the turn moved.
@@ -78,6 +80,7 @@ struct Task {
 #[derive(Clone, Copy, PartialEq)]
 enum Status {
     Runnable,
+    Napping,
     Blocked { wait: Wait, at: Place, deadline: Option<Duration> },
     Ended,
 }
@@ -104,6 +107,7 @@ impl State {
             tasks: Vec::new(),
             runnable: Vec::new(),
             blocked: Vec::new(),
+            napping: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             running: TaskId(0),
             stretch: 0,
@@ -144,6 +148,19 @@ impl State {
             && deadline <= self.now
         {
             self.wake(task, Woken::TimeOut);
+        }
+    }
+
+    /// After a step: the task may be slow at this place.
+    pub(super) fn nap(&mut self, task: TaskId, at: Place) {
+        let Some(naps) = self.options.naps else { return };
+        let place = u64::from(at.line()) << 32 | u64::from(at.column());
+        let is_slow = Random::new(place ^ self.options.seed).below(naps.places.max(1) as usize) == 0;
+        if is_slow && self.random.below(naps.odds.max(1) as usize) == 0 {
+            let steps = self.random.below(naps.steps_max.max(1) as usize) as u64;
+            self.runnable.retain(|other| *other != task);
+            self.napping.insert((self.steps.saturating_add(steps), task));
+            self.tasks[task.0 as usize].status = Status::Napping;
         }
     }
 
@@ -197,6 +214,13 @@ impl State {
 
     /// Who goes on now. None when all tasks have ended.
     pub(super) fn choose(&mut self) -> Result<Option<TaskId>, FailureKind> {
+        while let Some(&(until, task)) = self.napping.first()
+            && (until <= self.steps || self.runnable.is_empty())
+        {
+            self.napping.pop_first();
+            self.tasks[task.0 as usize].status = Status::Runnable;
+            self.runnable.push(task);
+        }
         if self.runnable.is_empty() {
             match self.deadlines.first() {
                 Some(&(deadline, _)) => self.pass(deadline.saturating_sub(self.now)),
@@ -271,7 +295,7 @@ impl State {
     fn waiting(&self, accept: impl Fn(Wait) -> bool) -> Vec<TaskId> {
         let waits = |task: &&TaskId| match self.tasks[task.0 as usize].status {
             Status::Blocked { wait, .. } => accept(wait),
-            Status::Runnable | Status::Ended => false,
+            Status::Runnable | Status::Napping | Status::Ended => false,
         };
         self.blocked.iter().filter(waits).copied().collect()
     }

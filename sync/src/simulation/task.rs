@@ -98,6 +98,7 @@ impl Task {
         if let Err(kind) = state.step(self.id, at) {
             self.fail(state, kind);
         }
+        state.nap(self.id, at);
         self.pass_turn(state);
     }
 
