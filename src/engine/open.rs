@@ -302,18 +302,22 @@ fn require_database(vfs: &dyn Vfs, path: &Path) -> Result<()> {
 
 /// Makes the directory, or takes one that is free. Says whether it is new.
 fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
-    match vfs.create_dir(path) {
-        Ok(()) => {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            vfs.sync_dir(parent).map_err(|error| StorageError::io("sync", parent, error))?;
-            Ok(true)
-        }
+    let is_new = match vfs.create_dir(path) {
+        Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             require_directory(vfs, path)?;
-            require_free(vfs, path).map(|()| false)
+            require_free(vfs, path)?;
+            false
         }
-        Err(error) => Err(StorageError::io("create", path, error).into()),
-    }
+        Err(error) => return Err(StorageError::io("create", path, error).into()),
+    };
+    // Whoever made it may have died before its name was durable.
+    let parent = path.parent().unwrap_or(Path::new(""));
+    vfs.sync_dir(parent).map_err(|error| {
+        let _ = if is_new { vfs.remove_dir(path) } else { Ok(()) };
+        StorageError::io("sync", parent, error)
+    })?;
+    Ok(is_new)
 }
 
 /// Refuses a directory that holds anything but what a creation leaves that a crash interrupts before there is a manifest:

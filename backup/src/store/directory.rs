@@ -8,6 +8,7 @@
 //! What has such a name only is nothing yet; the next writer removes it. Directories are made 0700, files 0600.
 //! Where the file system has no hard links, a rename takes their place, under the lock that all writers hold.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_storage::StorageError;
 use lightning_db_storage::vfs::{FileLock, OpenHow, Vfs, VfsFile};
+use lightning_db_sync::Mutex;
 
 use super::{Content, ObjectEntry, ObjectReader, ObjectSink, ObjectStore, Put, WriterLock};
 use crate::{BackupError, Result, layout};
@@ -31,13 +33,20 @@ pub struct DirectoryStore {
     vfs: Arc<dyn Vfs>,
     root: PathBuf,
     next_temporary: AtomicU64,
+    /// Folders whose names are known to be durable.
+    durable_folders: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl DirectoryStore {
     /// The store in the directory `root`, which need not exist yet.
     #[must_use]
     pub fn new(vfs: Arc<dyn Vfs>, root: &Path) -> Self {
-        Self { vfs, root: root.to_path_buf(), next_temporary: AtomicU64::new(0) }
+        Self {
+            vfs,
+            root: root.to_path_buf(),
+            next_temporary: AtomicU64::new(0),
+            durable_folders: Mutex::default(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -47,15 +56,10 @@ impl DirectoryStore {
     /// Makes the folders that `name` is in, each durable before the next.
     fn make_folders(&self, name: &str) -> Result<()> {
         let Some(folder) = Path::new(name).parent() else { return Ok(()) };
-        let mut parent = self.root.clone();
+        let mut path = self.root.clone();
         for part in folder {
-            let path = parent.join(part);
-            match self.vfs.create_dir(&path) {
-                Ok(()) => self.sync(&parent)?,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed("create", &path)(error)),
-            }
-            parent = path;
+            path.push(part);
+            self.make_folder(&path)?;
         }
         Ok(())
     }
@@ -78,6 +82,21 @@ impl DirectoryStore {
             }
         }
         Ok(true)
+    }
+
+    /// A folder that is there already was made by somebody who may have died before its name was durable.
+    fn make_folder(&self, path: &Path) -> Result<()> {
+        if self.durable_folders.lock().contains(path) {
+            return Ok(());
+        }
+        match self.vfs.create_dir(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(failed("create", path)(error));
+            }
+            _ => self.sync(path.parent().unwrap_or(Path::new("")))?,
+        }
+        self.durable_folders.lock().insert(path.to_path_buf());
+        Ok(())
     }
 
     fn sync(&self, dir: &Path) -> Result<()> {
@@ -232,11 +251,7 @@ impl ObjectStore for DirectoryStore {
         if !self.is_empty()? && self.get(layout::REPOSITORY)?.is_none() {
             return Err(BackupError::NotEmpty { place: self.place() });
         }
-        match self.vfs.create_dir(&self.root) {
-            Ok(()) => self.sync(self.root.parent().unwrap_or(Path::new("")))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("create", &self.root)(error)),
-        }
+        self.make_folder(&self.root)?;
         let path = self.path(LOCK_NAME);
         let lock = self.vfs.lock(&path).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => BackupError::Busy { place: self.place() },
@@ -380,6 +395,23 @@ mod tests {
         });
         assert!(matches!(failing, Err(BackupError::InvalidOption(_))));
         assert_eq!(vfs.files(), [PathBuf::from("/repo/LOCK.writer")]);
+    }
+
+    #[test]
+    fn what_a_killed_writer_made_is_durable_before_the_next_one_relies_on_it() {
+        let vfs = MemVfs::new();
+        let make = |folder| vfs.create_dir(Path::new(folder)).expect("a directory");
+        make("/repo");
+        vfs.kill_process();
+        let lock = store(&vfs).lock().expect("lock");
+        put(&store(&vfs), layout::REPOSITORY, b"1").expect("put");
+        drop(lock);
+        ["/repo/a", "/repo/a/b"].map(make);
+        vfs.kill_process();
+        let _lock = store(&vfs).lock().expect("lock");
+        put(&store(&vfs), "a/b/c", b"1").expect("put");
+        vfs.crash(&mut || 0, Keep::Nothing);
+        assert_eq!(read_object(&store(&vfs), "a/b/c", 10).expect("an object"), b"1");
     }
 
     #[test]

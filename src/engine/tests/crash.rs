@@ -266,3 +266,14 @@ fn a_replay_of_more_than_a_write_buffer_records_no_gap() {
     let gaps = db.engine.catalog.read(|manifest| manifest.gaps.clone());
     assert_eq!(gaps, [], "all of it came from the log");
 }
+
+#[test]
+fn a_directory_that_a_killed_creation_left_is_durable_before_anything_relies_on_it() {
+    let world = World::new(77);
+    world.disk.create_dir(PATH.as_ref()).expect("a directory");
+    world.disk.kill_process();
+    let db = world.create(&LightningDbConfig { wal_sync_mode: WalSyncMode::Sync, ..small() });
+    db.put(b"k", b"v").expect("put");
+    world.power_cut(db, Keep::Nothing);
+    assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+}
