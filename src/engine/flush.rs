@@ -65,7 +65,9 @@ impl Engine {
         while let Some(layer) = self.versions.current().frozen.last().cloned() {
             self.check_not_poisoned()?;
             let outcome = match self.flush(&layer) {
-                Err(Error::DiskFull { .. }) if may_use_reserve && reserve::release(&self.ctx) => {
+                Err(Error::DiskFull { .. })
+                    if may_use_reserve && !self.health.is_poisoned() && reserve::release(&self.ctx) =>
+                {
                     self.flush(&layer)
                 }
                 outcome => outcome,

@@ -37,6 +37,8 @@ pub(crate) struct ValueLog {
 struct State {
     writer: Option<SegmentSetWriter>,
     finished: Vec<SegmentInfo>,
+    /// The text of the failure after which the segments are not complete, and never will be.
+    failed: Option<String>,
 }
 
 impl ValueLog {
@@ -96,11 +98,15 @@ impl ValueLog {
         }
     }
 
-    /// Finishes the segments: they are complete and synced. Called again, it returns the same.
+    /// Finishes the segments: they are complete and synced. Called again, it returns the same, a failure too: values
+    /// that are in no segment must not be referred to.
     pub(super) fn finish(&self) -> Result<Vec<SegmentInfo>> {
         let mut state = self.state.lock();
+        if let Some(first) = &state.failed {
+            return Err(StorageError::Poisoned { first: first.clone() });
+        }
         if let Some(writer) = state.writer.take() {
-            state.finished = writer.finish()?;
+            state.finished = writer.finish().inspect_err(|error| state.failed = Some(error.to_string()))?;
         }
         Ok(state.finished.clone())
     }
