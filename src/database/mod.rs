@@ -221,7 +221,8 @@ impl Database {
     /// again, it does nothing.
     ///
     /// # Errors
-    /// The first error of writing files. Commits are in the log then, and the next open finds them.
+    /// The first error of writing files. Commits are in the log then, and the next open finds them. `Poisoned` after an
+    /// earlier failure: of what was acknowledged without being synced the next open may find a part only.
     pub fn close(&self) -> Result<()> {
         self.transactions.close();
         self.engine.close()

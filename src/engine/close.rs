@@ -7,14 +7,19 @@ impl Engine {
     /// Writes out everything, ends the log, and stops. Later calls do nothing.
     ///
     /// # Errors
-    /// The first failure. The log then has what could not be written, and the next open replays it.
+    /// The first failure. The log then has what could not be written, and the next open replays it. `Poisoned` when
+    /// writing had ended before: what was not synced by then may be lost.
     pub(crate) fn close(&self) -> Result<()> {
         // From here on no commit begins; one that is under way ends before the flush takes the writer.
         if !self.health.close() {
             return Ok(());
         }
         let _span = tracing::info_span!("close", directory = %self.ctx.directory.display()).entered();
-        let outcome = if self.read_only || self.health.is_poisoned() { Ok(()) } else { self.wind_down() };
+        let outcome = match self.health.poisoned() {
+            _ if self.read_only => Ok(()),
+            Some(poisoned) => Err(poisoned),
+            None => self.wind_down(),
+        };
         self.signals.stop();
         self.reader.close();
         // A backup, a merge or a change of keys may end later than this: what it knows of the files is not theirs then.

@@ -31,11 +31,13 @@ impl Health {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        if self.poisoned.load(Ordering::Acquire) {
-            let first = self.first.lock().clone().unwrap_or_default();
-            return Err(Error::Poisoned { first });
-        }
-        Ok(())
+        self.poisoned().map_or(Ok(()), Err)
+    }
+
+    /// What whoever wants to write is told, once writing ended after a failure.
+    pub(super) fn poisoned(&self) -> Option<Error> {
+        let first = || self.first.lock().clone().unwrap_or_default();
+        self.is_poisoned().then(|| Error::Poisoned { first: first() })
     }
 
     /// Whether writing ended after a failure.
