@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs};
+use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep};
 
 use super::support::{Model, PATH, Random, World, assert_holds, small};
 use crate::config::{LightningDbConfig, WalSyncMode};
@@ -143,4 +143,70 @@ fn a_closed_database_no_longer_touches_its_manifest_or_keyring() {
     assert!(matches!(db.rotate_data_key(), Err(Error::Closed)));
     drop((db, other));
     assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get").as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn values_whose_segment_could_not_be_finished_stay_in_the_log() {
+    let world = World::new(6);
+    world.create(&small()).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let value = vec![3; 70 << 10];
+    db.put(b"k", &value).expect("put");
+    let full = Effect::Fail(std::io::ErrorKind::StorageFull);
+    plan.add(Fault::new(Calls::Only(CallKind::Write), full).on(".value"));
+    assert!(db.checkpoint().is_err());
+    assert!(matches!(db.close(), Err(Error::Poisoned { .. })), "who closes is told, too");
+    drop(db);
+    assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get"), Some(value));
+}
+
+#[test]
+fn a_close_after_a_failed_sync_does_not_say_that_all_is_well() {
+    let world = World::new(7);
+    world.create(&small()).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    db.put(b"k", b"v").expect("put");
+    let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
+    plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on(".wal"));
+    assert!(db.checkpoint().is_err());
+    assert!(matches!(db.close(), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn what_a_failed_sync_forgot_is_brought_to_the_disk_by_the_next_open() {
+    for call in 0.. {
+        let world = World::new(8);
+        world.create(&small()).close().expect("close");
+        let plan = FaultPlan::new();
+        let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+        let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+        db.put(b"k", b"v").expect("put");
+        let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
+        plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on(".wal"));
+        assert!(db.checkpoint().is_err());
+        plan.crash_at(0);
+        drop(db);
+        world.disk.kill_process();
+
+        let dying = FaultPlan::new();
+        dying.crash_at(call);
+        let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), dying.clone()));
+        let opened = Database::open_in(world.environment_on(faulty), PATH, small());
+        let (is_open, was_cut) = (opened.is_ok(), dying.crashed());
+        dying.crash_at(0);
+        drop(opened);
+        world.disk.crash(&mut || 0, Keep::Nothing);
+        let db = world.open(&small()).unwrap_or_else(|error| panic!("cut at call {call}: {error}"));
+        assert!(
+            !is_open || db.get(b"k").expect("get").is_some(),
+            "what was shown is there: cut at call {call}"
+        );
+        if !was_cut {
+            return;
+        }
+    }
 }

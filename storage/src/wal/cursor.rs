@@ -142,6 +142,21 @@ impl SegmentCursor {
         })
     }
 
+    /// The frame at `offset` as it is stored, authenticated, and the space that it takes. `None` if there is none, or
+    /// not the one that was sealed for this place.
+    pub(super) fn stored(&mut self, offset: u64) -> Result<Option<(&[u8], u64)>> {
+        let Slot::Plausible(head) = self.peek(offset)? else { return Ok(None) };
+        let cipher = self.cipher.clone();
+        let frame = self.bytes(offset, FRAME_HEADER_LEN.saturating_add(head.payload_len()))?;
+        // All that is handed out is from one read: the header once more, too.
+        let Some((header, payload)) = frame.split_first_chunk::<FRAME_HEADER_LEN>() else { return Ok(None) };
+        let Slot::Plausible(head) = FrameHead::parse(header) else { return Ok(None) };
+        if payload.len() != head.payload_len() || cipher.open(&head, offset, payload)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((frame, head.space())))
+    }
+
     /// Up to `len` bytes at `offset`; fewer only at the end.
     pub(super) fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
         let missing = offset < self.window_start

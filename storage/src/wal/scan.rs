@@ -10,7 +10,7 @@ use super::search::search_beyond;
 use super::tracker::Tracker;
 use super::{RestorePoint, WalPosition, WalSegmentInfo, WalStart};
 use crate::segment::{HEADER_LEN, SealContext, SegmentKind};
-use crate::vfs::OpenHow;
+use crate::vfs::{OpenHow, VfsFile};
 use crate::{Result, SegmentId, SequenceNumber, StorageError};
 
 /// What [`scan`] found. All of it was authenticated.
@@ -110,8 +110,8 @@ impl ScanOutcome {
     }
 
     /// Makes the accepted frames durable and says what the manifest is to say of them, so that nothing behind them ever
-    /// comes back. Before anything new is acknowledged, what was replayed belongs in new synced files: a sync after one
-    /// that failed before the crash proves nothing about these.
+    /// comes back. The segments before the last one were synced when the log went on in the next. Before anything new is
+    /// acknowledged, what was replayed belongs in new synced files.
     ///
     /// # Errors
     /// What opening and syncing can give.
@@ -120,11 +120,30 @@ impl ScanOutcome {
             let path = ctx.segment_path(SegmentKind::Wal, last.id);
             let file =
                 ctx.vfs.open(&path, OpenHow::ReadWrite).map_err(|e| StorageError::io("open", &path, e))?;
+            let end = last.accepted_through.map_or(0, |end| end.offset);
+            write_again(ctx, last, &*file, end)?;
             file.sync_data().map_err(|e| StorageError::io("sync", &path, e))?;
         }
         let start = WalStart { after: self.end, last_sequence: self.last_sequence, fork: None };
         Ok(SettledLog { segments: self.used.clone(), unused: self.unused.clone(), start })
     }
+}
+
+/// Writes the frames before `end` over themselves. If a sync failed before the process that wrote them ended, the system
+/// has them, will never write them, and says of the next sync that it went well. What is written again has to be synced
+/// again.
+fn write_again(ctx: &SealContext, info: &WalSegmentInfo, file: &dyn VfsFile, end: u64) -> Result<()> {
+    let mut cursor = SegmentCursor::open(ctx, info)?;
+    let path = cursor.path().to_path_buf();
+    let mut offset = HEADER_LEN as u64;
+    while offset < end {
+        let Some((frame, space)) = cursor.stored(offset)? else {
+            return Err(cursor.corrupt(offset, "a log frame that was accepted reads differently now"));
+        };
+        file.write_all_at(frame, offset).map_err(|e| StorageError::io("write", &path, e))?;
+        offset += space;
+    }
+    Ok(())
 }
 
 struct Scan<'a> {
