@@ -11,6 +11,7 @@
 //! attack/       every byte damaged, everything exchanged and set back
 //! power/        a process on a real file system whose power is cut
 //! soak/         real files and threads for an hour: nothing may grow
+//! sweep/        short workloads, and everything that can go wrong in them, one after the other
 //! ```
 
 pub mod allocation;
@@ -22,4 +23,5 @@ pub mod power;
 pub mod random;
 pub mod seeds;
 pub mod soak;
+pub mod sweep;
 pub mod turns;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lightning_sim::sweep::{crashes, faults};
 use lightning_sim::{attack, isolation, power, seeds, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
@@ -22,6 +23,10 @@ enum Campaign {
     /// Runs the seeds that come on standard input.
     #[command(hide = true)]
     Worker,
+    /// Crashes at every call of short workloads that changes something, and inside the recoveries after them.
+    Crashes(crashes::Options),
+    /// Faults in every call of short workloads, and disks that are full at every size.
+    Faults(faults::Options),
     /// Concurrent transactions at each level: no anomaly that the level forbids.
     Isolation(isolation::Options),
     /// A process on a real file system whose power is cut.
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Campaign::Seeds(options) => seeds::run(&options),
         Campaign::Replay(replay) => seeds::replay(&replay),
         Campaign::Worker => seeds::work(),
+        Campaign::Crashes(options) => crashes::run(&options),
+        Campaign::Faults(options) => faults::run(&options),
         Campaign::Isolation(options) => isolation::run(&options),
         Campaign::Power(options) => power::run(&options),
         Campaign::Attack(options) => attack::run(&options),

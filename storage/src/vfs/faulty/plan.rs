@@ -173,7 +173,9 @@ impl Fault {
 }
 
 impl Calls {
-    fn contain(self, kind: CallKind) -> bool {
+    /// Whether calls of this kind are among them.
+    #[must_use]
+    pub fn contain(self, kind: CallKind) -> bool {
         match self {
             Self::Mutating => kind.is_mutating(),
             Self::Syncs => kind.is_sync(),

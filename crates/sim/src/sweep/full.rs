@@ -1,0 +1,90 @@
+//! A disk that is full at any size between what the workload begins with and what it needs.
+
+use std::path::Path;
+
+use lightning_db::Error;
+use lightning_db_storage::vfs::{MemVfs, Vfs};
+
+use super::judge::{Manner, judge};
+use super::ledger::{End, Ledger, Surety};
+use super::runner::Tally;
+use super::script::{Script, Step};
+use super::stage::{Stage, Trouble};
+use crate::coverage::Coverage;
+
+/// More than any workload needs.
+const ROOMY: u64 = 1 << 30;
+
+/// Sizes are tried this far apart, in bytes.
+const STEP: u64 = 16 << 10;
+
+/// The sizes to try.
+pub(super) fn capacities(script: &Script, disk: &MemVfs, ledger: &Ledger) -> Result<Vec<u64>, String> {
+    let mut stage = Stage::new(script, 2, Some((disk, ledger)));
+    stage.machine.disk.set_capacity(Some(ROOMY));
+    let used = |stage: &Stage<'_>| {
+        let free = stage.machine.disk.available_space(Path::new("/")).ok().flatten();
+        ROOMY - free.unwrap_or(ROOMY)
+    };
+    let first = used(&stage);
+    let mut most = first;
+    for step in &script.steps {
+        stage.perform(*step).map_err(|trouble| format!("{}: {step:?}: {trouble:?}", script.name))?;
+        most = most.max(used(&stage));
+    }
+    stage.end_process();
+    Ok((first..most + (256 << 10)).step_by(STEP as usize).collect())
+}
+
+/// Runs a workload on a disk of this size, then frees room, and looks whether all is there.
+pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64, seed: u64) -> Tally {
+    let mut coverage = Coverage::default();
+    let mut stage = Stage::new(script, 2, Some((disk, ledger)));
+    stage.machine.disk.set_capacity(Some(capacity));
+    let mut was_full = false;
+    for step in &script.steps {
+        let outcome = stage.perform(*step);
+        was_full |= permit(*step, outcome, stage.is_unsure)?;
+        if stage.db.is_some() && !stage.is_unsure {
+            permit(Step::Read, stage.perform(Step::Read), false)?;
+        }
+    }
+    coverage.hit("full disk/runs");
+    if was_full && stage.db.is_some() && !stage.is_unsure {
+        let cleared = stage.delete(3);
+        cleared.map_err(|trouble| format!("a full disk cannot be cleared by deleting: {trouble:?}"))?;
+        coverage.hit("full disk/deleted from");
+    }
+    stage.machine.disk.set_capacity(None);
+    if stage.db.is_some() && !stage.is_unsure {
+        for step in [Step::Put(2, 100), Step::Checkpoint, Step::Read] {
+            stage
+                .perform(step)
+                .map_err(|trouble| format!("{step:?}, when there is room again: {trouble:?}"))?;
+        }
+    }
+    if seed % 3 == 0 {
+        stage.db = None;
+    }
+    stage.end_process();
+    stage.machine.disk.kill_process();
+    let manner = Manner { floor: stage.ledger.floor(End::Kill), lied: false, seed };
+    judge(script, &stage.ledger, stage.machine.disk.clone(), manner)?;
+    if stage.ledger.created == Surety::Yes {
+        coverage.hit("full disk/nothing lost");
+    }
+    Ok(coverage)
+}
+
+/// A step goes well, or says that the disk is full, or needs what an earlier one could not make.
+fn permit(step: Step, outcome: Result<(), Trouble>, is_unsure: bool) -> Result<bool, String> {
+    match outcome {
+        // A step back that found no room half-way ends writing.
+        Err(Trouble::Refused(Error::Poisoned { .. })) if is_unsure => Ok(false),
+        Ok(()) => Ok(false),
+        Err(Trouble::Refused(Error::DiskFull { .. })) => Ok(true),
+        Err(Trouble::Refused(Error::Closed | Error::NotFound { .. })) => Ok(false),
+        Err(Trouble::Refused(error)) => Err(format!("{step:?} on a full disk: {error}")),
+        Err(Trouble::Wrong(what)) => Err(format!("{step:?} on a full disk: {what}")),
+    }
+}
