@@ -1,7 +1,7 @@
 //! Replaying the log when the database is opened.
 //!
 //! What the log promised and the trees do not have yet goes into memtables, and from there into synced files before
-//! anything new is acknowledged: the old log is never written again.
+//! anything new is acknowledged: nothing is appended to the old log.
 
 use std::io::Read;
 use std::sync::Arc;
