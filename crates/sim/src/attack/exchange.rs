@@ -143,11 +143,14 @@ fn is_alike(one: &Path, other: &Path) -> bool {
     one.extension() == other.extension() && one.parent() == other.parent() && kind(one) == kind(other)
 }
 
-/// Each part of a file exchanged with each other one, and put in its place.
+/// Of a file with many parts each is exchanged with so many that follow it.
+const PARTNERS: usize = 12;
+
+/// Each part of a file exchanged with others, and put in their place.
 fn swap_parts(target: &Arc<Target>, layout: &Layout, cases: &mut Vec<Case>) {
     let parts = &layout.parts;
     for (index, one) in parts.iter().enumerate() {
-        for other in &parts[index + 1..] {
+        for other in parts[index + 1..].iter().take(PARTNERS) {
             let len = (one.end - one.start).min(other.end - other.start);
             let bytes =
                 |start: u64| -> Arc<[u8]> { layout.bytes[start as usize..(start + len) as usize].into() };
@@ -159,10 +162,11 @@ fn swap_parts(target: &Arc<Target>, layout: &Layout, cases: &mut Vec<Case>) {
                 continue;
             }
             for edits in [vec![here.clone(), there.clone()], vec![here], vec![there]] {
-                let note =
-                    format!("{} {} and {} {}", layout.file.display(), one.start, other.start, edits.len());
+                let first = edits.iter().map(|edit| edit.touched(&layout.bytes).start).min().unwrap_or(0);
+                let which = format!("{} written from {first}", edits.len());
+                let note = format!("{} {} and {}, {which}", layout.file.display(), one.start, other.start);
                 let mut case = whole(target, "parts swapped", note, edits);
-                let unsynced = target.unsynced_from.is_some_and(|from| one.start >= from);
+                let unsynced = target.unsynced_from.is_some_and(|from| first >= from);
                 if layout.role == Role::OpenLog && unsynced {
                     case.expect = Expect::Earlier(Undetectable::Unsynced, target.story.synced);
                 }

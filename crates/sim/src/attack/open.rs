@@ -10,7 +10,7 @@ use crate::coverage::Coverage;
 ///
 /// # Errors
 /// A wrong row, or an error that does not say what is damaged.
-pub(super) fn attack(targets: &Targets, coverage: &mut Coverage, long: bool) -> Result<(), String> {
+pub(super) fn attack(targets: &Targets, coverage: &mut Coverage) -> Result<(), String> {
     let target = &targets.killed;
     let disk = disk(target);
     let state = target.story.state(target.newest).ok_or("the newest state is not known")?;
@@ -21,7 +21,7 @@ pub(super) fn attack(targets: &Targets, coverage: &mut Coverage, long: bool) -> 
         if lightning_db::Vfs::metadata(&disk, &path).is_err() {
             continue;
         }
-        for offset in (0..layout.len()).step_by(if long { 1 } else { 7 }) {
+        for offset in 0..layout.len() {
             let flip = || disk.corrupt(&path, offset, 1 << (offset % 8)).map_err(|error| error.to_string());
             flip()?;
             db.evict_cache(1.0).map_err(|error| error.to_string())?;

@@ -107,8 +107,8 @@ pub(super) fn cases(targets: &Targets, long: bool) -> Vec<Case> {
         // What differs from the one before is what is believed of the log.
         (&targets.restarted, logs, 1, 16),
         (&targets.closed, logs, 2, 16),
-        (&targets.large, every, 7, 64),
-        (&targets.plain, every, 3, 32),
+        (&targets.large, every, 29, 64),
+        (&targets.plain, every, 2, 32),
         (&targets.repository, every, 1, 96),
         (&targets.plain_repository, every, 5, 96),
     ] {
