@@ -11,6 +11,9 @@ use super::{EndAll, Random, config, seconds};
 
 const WRITERS: usize = 3;
 
+/// What a thread does until it is told that the life is over.
+type Work = Box<dyn FnOnce(&Database, &dyn Fn() -> bool) + Send>;
+
 /// What writers of one life of a database acknowledged: each writes its keys in their order.
 #[derive(Default)]
 struct Acknowledged([AtomicU64; WRITERS]);
@@ -107,7 +110,7 @@ fn live(end: impl Fn(Arc<Database>, &dyn Fn())) {
         let db = Database::open(&path, config(lives % 2 == 0)).expect("open");
         assert_nothing_is_lost(&db, &acknowledged);
         let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let run = |work: Box<dyn FnOnce(&Database, &dyn Fn() -> bool) + Send>| {
+        let run = |work: Work| {
             let (db, over) = (Arc::clone(&db), Arc::clone(&over));
             std::thread::spawn(move || {
                 let _end = EndAll(&over);
