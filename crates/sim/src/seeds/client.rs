@@ -128,7 +128,11 @@ impl<'a> Client<'a> {
             2 => [vec![b'L'; 200 + random.below(3) as usize * 400], vec![random.below(4) as u8]].concat(),
             3 if random.once_in(12) => vec![b'M'; 65_535 - random.below(2) as usize],
             4..20 => format!("shared/beginning/of/many/keys/{:03}", random.below(60)).into_bytes(),
-            _ => format!("k{:02}", random.below(48)).into_bytes(),
+            _ => {
+                // Some keys are wanted more than others, so that there are hot ones.
+                let wanted = 1 + random.below(48);
+                format!("k{:02}", random.below(wanted)).into_bytes()
+            }
         }
     }
 

@@ -76,14 +76,21 @@ impl Client<'_> {
 
     pub(crate) fn get(&mut self) -> Step {
         let key = self.key();
+        for _ in 0..self.random.below(4) {
+            self.get_key(&key)?;
+        }
+        self.get_key(&key)
+    }
+
+    fn get_key(&mut self, key: &[u8]) -> Step {
         let low = self.now();
         let found = if self.random.once_in(3) {
-            self.db.get_pinned(&key).map(|value| value.map(|value| value.to_vec()))
+            self.db.get_pinned(key).map(|value| value.map(|value| value.to_vec()))
         } else {
-            self.db.get(&key)
+            self.db.get(key)
         };
         let Some(found) = self.process.expect("get", found)? else { return Ok(()) };
-        self.saw("get", low, vec![Sight::Key(key, found)])
+        self.saw("get", low, vec![Sight::Key(key.to_vec(), found)])
     }
 
     pub(crate) fn get_batch(&mut self) -> Step {
