@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::vfs::{MemVfs, Vfs};
 pub use shared::Target;
-pub(crate) use shared::{Input, edit};
+pub(crate) use shared::{Input, edit, flips};
 
 pub use crate::manifest::fuzzing::{RECORD, RECORD_CONTENT};
 

@@ -4,7 +4,7 @@
 mod shared;
 
 pub use shared::Target;
-pub(crate) use shared::{Input, edit};
+pub(crate) use shared::{Input, edit, flips};
 
 pub use crate::keyring::fuzzing::{KEYRING, KEYRING_BODY};
 

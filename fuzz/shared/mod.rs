@@ -64,6 +64,12 @@ impl<'a> Input<'a> {
     }
 }
 
+/// For each byte of something longer than 256 bytes, an input that makes [`edit`] flip one of its bits.
+pub(crate) fn flips(prefix: &[u8], len: usize) -> Vec<Vec<u8>> {
+    let flip = |at: usize| [prefix, &[9 * (at % 8) as u8], &(at as u32).to_be_bytes()[1..], &[1]].concat();
+    (0..len).map(flip).collect()
+}
+
 const NUMBERS: [u64; 8] = [0, 1, 0x7f, 0xff, u32::MAX as u64, i64::MAX as u64, u64::MAX - 1, u64::MAX];
 const EDITS_MAX: usize = 32;
 

@@ -7,19 +7,16 @@ use lightning_db_storage::manifest::{Features, Keyspace};
 use lightning_db_storage::{Generation, Salt};
 
 use super::*;
-use crate::fuzzing::{Input, Target, edit};
+use crate::fuzzing::{Input, Target, edit, flips};
 
 /// The object, changed without the key: it never counts. Its checksum is made to fit.
 pub const RECORD: Target = Target {
     name: "record",
     run: object,
     seeds: || {
-        vec![
-            vec![0],
-            vec![0, 1, 0, 90, 3],
-            [vec![1], sample().1.clone()].concat(),
-            [vec![1], deletion()].concat(),
-        ]
+        let mut seeds = flips(&[0], sample().1.len() - 32);
+        seeds.extend([vec![0], [vec![1], sample().1.clone()].concat(), [vec![1], deletion()].concat()]);
+        seeds
     },
     room: 1 << 20,
 };

@@ -3,14 +3,18 @@
 use std::sync::OnceLock;
 
 use super::{Keyring, codec, peek};
-use crate::fuzzing::{Input, Target, edit};
+use crate::fuzzing::{Input, Target, edit, flips};
 use crate::{DatabaseId, KeyProvider, RawProvider, SEALED_OVERHEAD, SecretKey, SeededEntropy, seal_object};
 
 /// The stored form, changed without the key: it never opens. Its checksum is made to fit.
 pub const KEYRING: Target = Target {
     name: "keyring",
     run: keyring,
-    seeds: || vec![vec![0], vec![1, 0, 0, 100, 8], [vec![0x80], sample().1.clone()].concat()],
+    seeds: || {
+        let mut seeds = flips(&[0], sample().1.len() - codec::CHECKSUM_LEN);
+        seeds.extend([vec![0], [vec![0x80], sample().1.clone()].concat()]);
+        seeds
+    },
     room: 1 << 20,
 };
 

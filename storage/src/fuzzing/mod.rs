@@ -12,7 +12,7 @@ pub(crate) mod structures;
 mod tree;
 
 pub use shared::Target;
-pub(crate) use shared::{Input, edit};
+pub(crate) use shared::{Input, edit, flips};
 
 pub use crate::manifest::fuzzing::{MANIFEST, MANIFEST_BODY};
 pub use crate::segment::fuzzing::{SEGMENT, SEGMENT_CONTENT};

@@ -11,7 +11,7 @@ use super::{
     NamedCheckpoint, RepositoryCursor, RestorePoint, RunInfo,
 };
 use crate::fuzzing::structures::{log_segment, pointer, position, segment, tree_of};
-use crate::fuzzing::{Input, Target, edit};
+use crate::fuzzing::{Input, Target, edit, flips};
 use crate::segment::SegmentKind;
 use crate::{FrameNumber, Generation, Incarnation, SegmentId, SequenceNumber};
 
@@ -19,7 +19,11 @@ use crate::{FrameNumber, Generation, Incarnation, SegmentId, SequenceNumber};
 pub const MANIFEST: Target = Target {
     name: "manifest",
     run: file,
-    seeds: || vec![vec![0], vec![0, 0, 0, 90, 3, 0x0f], [vec![1], sealed().1.clone()].concat()],
+    seeds: || {
+        let mut seeds = flips(&[0], sealed().1.len() - CHECKSUM_LEN);
+        seeds.extend([vec![0], [vec![1], sealed().1.clone()].concat()]);
+        seeds
+    },
     room: 1 << 20,
 };
 

@@ -11,14 +11,18 @@ use super::{ReadMode, SealContext, SegmentInfo, SegmentKind, SegmentReader, Segm
 use crate::SegmentId;
 use crate::bytes::{ByteReader, ByteWriter};
 use crate::compress::{CompressionSettings, train_dictionary};
-use crate::fuzzing::{Input, Target, edit};
+use crate::fuzzing::{Input, Target, edit, flips};
 use crate::pointer::{BlockKind, BlockPtr, BlockSink, Codec};
 
 /// The file, changed without the key: a block that opens is the one that was written.
 pub const SEGMENT: Target = Target {
     name: "segment",
     run: file,
-    seeds: || vec![vec![], vec![0, 0, 1, 200, 5], vec![3, 0, 2, 0], vec![7, 0, 0, 90, 30]],
+    seeds: || {
+        let mut seeds = flips(&[], sample().file.len());
+        seeds.extend([vec![], vec![3, 0, 2, 0], vec![7, 0, 0, 90, 30]]);
+        seeds
+    },
     room: 4 << 20,
 };
 
