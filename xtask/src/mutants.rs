@@ -16,8 +16,10 @@ const FOLDER: &str = "crates/sim/mutants";
 /// Names the bug that is awake.
 const VARIABLE: &str = "LIGHTNING_PLANTED";
 /// The campaigns, those first that find most, with as many seeds as a run of CI has.
-const CAMPAIGNS: [&[&str]; 3] = [
+const CAMPAIGNS: [&[&str]; 5] = [
     &["seeds", "--only-fresh", "--from", "1", "--count", "1000", "--fail-fast"],
+    &["crashes"],
+    &["faults"],
     &["attack"],
     &["isolation"],
 ];
