@@ -57,7 +57,9 @@ pub(super) fn foreign(target: &Arc<Target>, layouts: &[Layout], foreign: &Files,
             }
         }
     }
-    for group in ["run", "base", "value", "wal", "MANIFEST", "KEYRING"] {
+    // The objects of a repository are not of these kinds.
+    let groups = ["run", "base", "value", "wal", "MANIFEST", "KEYRING"];
+    for group in groups.into_iter().filter(|_| !target.is_repository) {
         let is_in = |file: &Path| file.to_string_lossy().contains(group);
         for inside in [true, false] {
             let edits: Vec<Edit> = foreign

@@ -29,7 +29,7 @@ pub(super) struct Targets {
     repository: Arc<Target>,
     plain_repository: Arc<Target>,
     /// Another database with the same key, and its repository.
-    stranger: Arc<Story>,
+    pub(super) stranger: Arc<Story>,
 }
 
 /// Makes them.

@@ -5,6 +5,8 @@
 pub(super) enum Undetectable {
     /// All that says which files are the database is of an older moment, or of another copy.
     OlderState,
+    /// All of another database that the same key opens.
+    AnotherDatabase,
     /// The newest frames of the log are gone.
     LogEnd,
     /// Commits that were not synced are gone after the machine was started again.
@@ -17,13 +19,20 @@ pub(super) enum Undetectable {
 
 impl Undetectable {
     /// All of them, in the order of SECURITY.md.
-    pub(super) const ALL: [Self; 5] =
-        [Self::OlderState, Self::RepositorySetBack, Self::Unsynced, Self::LogEnd, Self::Meaningless];
+    pub(super) const ALL: [Self; 6] = [
+        Self::OlderState,
+        Self::AnotherDatabase,
+        Self::RepositorySetBack,
+        Self::Unsynced,
+        Self::LogEnd,
+        Self::Meaningless,
+    ];
 
     /// Its name in SECURITY.md.
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::OlderState => "An older state of the whole directory.",
+            Self::AnotherDatabase => "Another database, or its repository, in the place of everything",
             Self::LogEnd => "An end of the log that is missing",
             Self::Unsynced => "Unsynced commits that are taken away after a restart.",
             Self::RepositorySetBack => "A repository that lost its newest records",
