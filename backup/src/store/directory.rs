@@ -406,7 +406,7 @@ mod tests {
         let lock = store(&vfs).lock().expect("lock");
         put(&store(&vfs), layout::REPOSITORY, b"1").expect("put");
         drop(lock);
-        ["/repo/a", "/repo/a/b"].map(make);
+        ["/repo/a", "/repo/a/b"].into_iter().for_each(make);
         vfs.kill_process();
         let _lock = store(&vfs).lock().expect("lock");
         put(&store(&vfs), "a/b/c", b"1").expect("put");
