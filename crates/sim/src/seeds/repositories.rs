@@ -114,7 +114,7 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
         });
     }
     let usable = |index: &usize| {
-        !repositories.busy.contains(index) && !(must_have && repositories.all[*index].backups.is_empty())
+        !(repositories.busy.contains(index) || must_have && repositories.all[*index].backups.is_empty())
     };
     let free: Vec<usize> = (0..repositories.all.len()).filter(usable).collect();
     if free.is_empty() {

@@ -22,15 +22,11 @@ impl Client<'_> {
         let id = self.run.begin(change);
         let outcome = act(self);
         let is_locking = !self.run.config.use_optimized_transactions;
+        // Where this fails, whether it happened is not known.
         let outcome = self.process.judge(what, outcome, |error| {
             error.is_conflict() && (is_locking || matches!(error, Error::TransactionConflict))
                 || matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound)
-        });
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            // Whether it happened is not known.
-            Err(stop) => return Err(stop),
-        };
+        })?;
         match outcome {
             Ok(told) => {
                 if was_poisoned {

@@ -63,7 +63,7 @@ pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64
                 .map_err(|trouble| format!("{step:?}, when there is room again: {trouble:?}"))?;
         }
     }
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         stage.db = None;
     }
     stage.end_process();

@@ -210,7 +210,7 @@ impl Judge<'_> {
                 Err(Error::NotFound { .. }) if backups.made.is_empty() => continue,
                 listed => self.note(place, listed)?,
             };
-            for (number, _) in &backups.made {
+            for number in backups.made.keys() {
                 let is_listed = listed.iter().any(|backup| backup.number == *number);
                 if !is_listed && !backups.going.contains(number) {
                     // Unless verification tells, this is wrong.

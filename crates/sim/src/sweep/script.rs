@@ -126,6 +126,7 @@ pub(super) fn key_source(key: u8) -> KeySource {
 }
 
 /// All workloads.
+#[expect(clippy::too_many_lines, reason = "a list, read from top to bottom")]
 pub(super) fn all() -> Vec<Script> {
     use WalSyncMode::{Async, Periodic, Sync};
     let hour = Periodic(Duration::from_secs(3600));

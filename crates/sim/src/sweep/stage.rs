@@ -9,7 +9,7 @@ use lightning_db::{
 };
 use lightning_db_storage::vfs::{FaultPlan, MemVfs};
 
-use super::ledger::{Backups, End, Kept, Ledger, Model, Surety, difference};
+use super::ledger::{End, Kept, Ledger, Model, Surety, difference};
 use super::script::{Script, Step, Target, key_source};
 use crate::machine::Machine;
 use crate::random::Random;
@@ -314,7 +314,7 @@ impl<'a> Stage<'a> {
         let current = Arc::clone(self.ledger.current());
         let db = self.db()?;
         let newest = self.ledger.acknowledged();
-        let backups = self.ledger.repositories.entry(to).or_insert_with(Backups::default);
+        let backups = self.ledger.repositories.entry(to).or_default();
         backups.maybe.push(Arc::clone(&current));
         let report = db.backup(to)?;
         if report.sequence.0 != newest as u64 || !report.lost_log.is_empty() {

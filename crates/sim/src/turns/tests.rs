@@ -55,7 +55,7 @@ fn client(db: &Database, mut random: Random) {
         let key = |random: &mut Random| format!("key-{:03}", random.below(100)).into_bytes();
         match random.below(8) {
             0..4 => db.put(&key(&mut random), &random.noise(1500)).expect("a put"),
-            4 => _ = db.delete(&key(&mut random)).expect("a deletion"),
+            4 => db.delete(&key(&mut random)).expect("a deletion"),
             5 => db.scan(None, None).expect("a scan").take(40).for_each(|entry| _ = entry.expect("an entry")),
             6 => _ = db.get(&key(&mut random)).expect("a value"),
             _ => transfer(db, &key(&mut random), &key(&mut random)),
