@@ -212,7 +212,7 @@ impl Trial<'_> {
         stage.plan.add(self.fault(calls));
         let mut floor_of_lie = None;
         let fails_log = self.fails_log();
-        let mut log_failed = false;
+        let (mut log_failed, mut reopened) = (false, false);
         for step in &script.steps {
             let before = (stage.ledger.floor(End::Kill), stage.ledger.floor(End::PowerCut));
             stage.survives = if self.kind.drops { End::PowerCut } else { End::Kill };
@@ -223,7 +223,8 @@ impl Trial<'_> {
             }
             self.count(&outcome, &stage);
             self.permit(*step, outcome, log_failed)?;
-            log_failed = fails_log && floor_of_lie.is_some() && stage.db.is_some();
+            reopened |= floor_of_lie.is_some() && matches!(step, Step::Open) && stage.db.is_some();
+            log_failed = fails_log && floor_of_lie.is_some() && !reopened;
             if stage.db.is_some() && !stage.is_unsure {
                 self.permit(Step::Read, stage.perform(Step::Read), false)?;
             }
@@ -283,6 +284,8 @@ impl Trial<'_> {
         let is_permitted = match &error {
             Error::Io { .. } | Error::Poisoned { .. } | Error::Closed | Error::NotFound { .. } => true,
             Error::DiskFull { .. } => self.kind.fills,
+            // The other key could not be added.
+            Error::LastKeySlot => matches!(step, Step::RemoveKey(_)),
             Error::Corrupt { .. } => self.kind.lie != Lie::None,
             _ => false,
         };

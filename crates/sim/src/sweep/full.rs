@@ -83,7 +83,7 @@ fn permit(step: Step, outcome: Result<(), Trouble>, is_unsure: bool) -> Result<b
         Err(Trouble::Refused(Error::Poisoned { .. })) if is_unsure => Ok(false),
         Ok(()) => Ok(false),
         Err(Trouble::Refused(Error::DiskFull { .. })) => Ok(true),
-        Err(Trouble::Refused(Error::Closed | Error::NotFound { .. })) => Ok(false),
+        Err(Trouble::Refused(Error::Closed | Error::NotFound { .. } | Error::LastKeySlot)) => Ok(false),
         Err(Trouble::Refused(error)) => Err(format!("{step:?} on a full disk: {error}")),
         Err(Trouble::Wrong(what)) => Err(format!("{step:?} on a full disk: {what}")),
     }
