@@ -230,7 +230,10 @@ impl Client<'_> {
     pub(crate) fn check(&mut self) -> Step {
         let depth = if self.random.once_in(2) { CheckDepth::Deep } else { CheckDepth::Quick };
         let Some(report) = self.process.expect("check", self.db.check(depth))? else { return Ok(()) };
-        if !self.process.is_faulty && !self.process.crashed() && !report.findings.is_empty() {
+        if !self.process.is_faulty
+            && !self.process.crashed()
+            && report.findings.iter().any(|finding| !finding.what.contains("one generation behind its twin"))
+        {
             return bug(format!("check: {:?}", report.findings));
         }
         Ok(())

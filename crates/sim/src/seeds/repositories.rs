@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lightning_db::{
-    Database, Error, Incarnation, NoProgress, RecoveryTarget, RestoreOptions, RestoreReport, SequenceNumber,
-    VerifyLevel, VerifyOptions,
+    Database, Error, Incarnation, NoProgress, RecoveryTarget, RepositoryProblem, RestoreOptions,
+    RestoreReport, SequenceNumber, VerifyLevel, VerifyOptions,
 };
 
 use super::client::Client;
@@ -33,6 +33,10 @@ struct Known {
     backups: BTreeMap<u64, Made>,
     /// Some backup or deletion was cut short.
     is_unsure: bool,
+    /// The same, and no backup was made since.
+    was_cut_short: bool,
+    /// The database goes on as one that was restored from elsewhere, which may have nothing in common with this.
+    may_diverge: bool,
     /// Stretches whose log was lost: the last commit before, the last one in it.
     gaps: Vec<(u64, u64)>,
     points: BTreeMap<String, (Incarnation, u64)>,
@@ -68,9 +72,10 @@ impl Repositories {
     }
 
     /// The database goes on as one that was restored at `sequence`; until then it had `history`.
-    pub(crate) fn adopted(&mut self, history: &History, sequence: u64) {
+    pub(crate) fn adopted(&mut self, from: &Path, history: &History, sequence: u64) {
         let history = Arc::new(history.clone());
         for known in &mut self.all {
+            known.may_diverge |= known.place != from;
             let incarnations: BTreeSet<_> = known.backups.values().map(|made| made.incarnation.0).collect();
             for incarnation in incarnations {
                 known.left.entry(incarnation).or_insert_with(|| Arc::clone(&history));
@@ -108,6 +113,8 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
             place,
             backups: BTreeMap::new(),
             is_unsure: false,
+            was_cut_short: false,
+            may_diverge: false,
             gaps: Vec::new(),
             points: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -130,18 +137,32 @@ impl Client<'_> {
     pub(crate) fn backup(&mut self) -> Step {
         let Some(taken) = take(self.run, &mut self.random, false) else { return Ok(()) };
         let low = self.now();
-        let was_unsure = taken.with(|known| std::mem::replace(&mut known.is_unsure, true));
+        // A backup that was made and not heard of is told by its log, of which one segment is kept at most.
+        let is_log_gone = self.run.config.max_retained_log <= self.run.config.wal_segment_size;
+        let was_unsure = taken.with(|known| {
+            known.may_diverge |= known.was_cut_short && is_log_gone;
+            known.was_cut_short = true;
+            std::mem::replace(&mut known.is_unsure, true)
+        });
+        let may_diverge = taken.with(|known| known.may_diverge);
         let points = self.run.world().points.restore.clone();
         let place = taken.place.clone();
-        let Some(report) = self.durably("backup", |client| client.db.backup(&place))? else { return Ok(()) };
+        let outcome = self.process.judge("backup", self.db.backup(&place), |error| {
+            may_diverge && matches!(error, Error::Diverged { .. })
+        })?;
+        let Ok(report) = outcome else { return Ok(()) };
         let sequence = report.sequence.0;
         self.run
             .note(&format!("  backup {} of {sequence}, continued {}", report.backup, report.is_continued));
-        if !(low..=self.now()).contains(&sequence) {
+        // It may hold commits that are in the log and not published yet.
+        if sequence < low {
             return bug(format!(
                 "backup {} holds commit {sequence}, and {low} was there before",
                 report.backup
             ));
+        }
+        if let Some((after, through)) = report.lost_log.first() {
+            self.run.note(&format!("  log lost from {after} to {through}"));
         }
         self.run.hit(if report.is_continued { "backup/continued" } else { "backup/rebased" });
         let stats = self.process.expect("stats", self.db.stats())?;
@@ -152,8 +173,11 @@ impl Client<'_> {
         drop(world);
         taken.with(|known| {
             known.is_unsure = was_unsure;
+            known.was_cut_short = false;
             known.backups.insert(report.backup, Made { sequence, incarnation, began });
-            known.gaps.extend(report.lost_log.iter().map(|(after, through)| (after.0, through.0)));
+            // Behind a gap nothing can be reached before the next backup's own trees.
+            let gaps = report.lost_log.iter().map(|(after, _)| (after.0, sequence.saturating_sub(1)));
+            known.gaps.extend(gaps);
             for (name, at) in points {
                 known.points.entry(name).or_insert((incarnation, at));
             }
@@ -200,7 +224,8 @@ impl Client<'_> {
         let levels =
             [VerifyLevel::Presence, VerifyLevel::Hashes, VerifyLevel::Contents, VerifyLevel::Restore];
         let level = *self.random.pick(&levels);
-        verify(self.process, &taken.place, level)
+        let is_unsure = taken.with(|known| known.was_cut_short);
+        verify(self.process, &taken.place, level, is_unsure)
     }
 
     pub(crate) fn restore(&mut self) -> Step {
@@ -248,7 +273,8 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
     Ok(())
 }
 
-fn verify(process: &Process<'_>, place: &Path, level: VerifyLevel) -> Step {
+/// Only a backup that was cut short may have left no hint where the newest record is.
+fn verify(process: &Process<'_>, place: &Path, level: VerifyLevel, is_unsure: bool) -> Step {
     let scratch = Path::new("/scratch");
     use lightning_db::Vfs as _;
     let _ = process.run.machine.disk.create_dir(scratch);
@@ -261,7 +287,8 @@ fn verify(process: &Process<'_>, place: &Path, level: VerifyLevel) -> Step {
     process.run.hit(&format!("verify/{level:?}"));
     let report = Database::verify_repository_with(&process.environment, place, options, &NoProgress);
     let Some(report) = process.expect("verify", report)? else { return Ok(()) };
-    if !report.is_sound() && !process.is_faulty && !process.crashed() {
+    let problem = |problem: &&RepositoryProblem| !(is_unsure && problem.object == "head");
+    if report.problems.iter().find(problem).is_some() && !process.is_faulty && !process.crashed() {
         return bug(format!("verify at level {level:?}: {:?}", report.problems));
     }
     Ok(())
@@ -408,12 +435,13 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
             let sequence = low + random.below(last.saturating_sub(low) + 1 + beyond);
             let exclusive = random.once_in(4);
             let reached = if exclusive { sequence.saturating_sub(1) } else { sequence };
+            let is_before_all = exclusive && sequence == 0;
             Aim {
                 target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
                 exclusive,
                 incarnation,
                 sequence: Some(reached),
-                is_certain: is_certain(sequence) && is_certain(reached),
+                is_certain: is_certain(sequence) && is_certain(reached) && !is_before_all,
                 kind: if exclusive { "sequence, exclusive" } else { "sequence" },
             }
         }
@@ -472,7 +500,8 @@ pub(crate) fn inspect_all(process: &Process<'_>, random: &mut Random) -> Step {
             continue;
         }
         let level = if random.once_in(6) { VerifyLevel::Restore } else { VerifyLevel::Contents };
-        verify(process, &taken.place, level)?;
+        let is_unsure = taken.with(|known| known.was_cut_short);
+        verify(process, &taken.place, level, is_unsure)?;
         restore_somewhere(process, &taken, random)?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! One seed's run: the machine, the database's configuration, and what everybody in it knows.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use lightning_db::{Error, LightningDbConfig};
 use lightning_db_storage::clock::Clock;
@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) coverage: Coverage,
     pub(crate) points: super::moments::Points,
     pub(crate) repositories: Repositories,
+    /// Whether what is on the disk is all that will ever be there: the last process ended with the machine's power.
+    pub(crate) ended_by_cut: bool,
     path: PathBuf,
     next_id: u64,
 }
@@ -73,6 +75,7 @@ impl Run {
             coverage,
             points: super::moments::Points::default(),
             repositories: Repositories::default(),
+            ended_by_cut: true,
             path: PathBuf::from("/db"),
             next_id: 0,
         };
@@ -191,9 +194,6 @@ impl<'a> Process<'a> {
         }
         if self.crashed() {
             return Err(Stop::Crashed);
-        }
-        if matches!(error, Error::Poisoned { .. }) {
-            self.is_poisoned.store(true, Ordering::Relaxed);
         }
         self.run.hit(&format!("error/{}", error.kind()));
         if permitted(&error) || self.is_faulty && follows_from_faults(&error) {

@@ -40,6 +40,9 @@ impl Client<'_> {
                 Ok(Ok(sequence))
             }
             Err(error) => {
+                if matches!(error, Error::Poisoned { .. }) {
+                    self.process.is_poisoned.store(true, Ordering::Relaxed);
+                }
                 if !matches!(error, Error::Io { .. } | Error::Poisoned { .. } | Error::Corrupt { .. }) {
                     self.run.world().oracle.failed(id);
                 }
