@@ -157,13 +157,15 @@ pub(crate) fn archive(
 }
 
 /// The last commit of a history whose log nothing can be done with: the oldest backup that leads into the history, or
-/// the one that is being made, has it in its trees.
+/// the one that is being made, has it in its trees, or it was before the history began.
 fn needed_after(manifest: &Manifest, catalog: &Catalog, incarnation: Incarnation) -> SequenceNumber {
     let own = manifest.ancestry.iter().position(|fork| fork.incarnation == incarnation);
     let known = || &manifest.ancestry[..own.unwrap_or(manifest.ancestry.len())];
     let ancestry = catalog.ancestry(incarnation).unwrap_or_else(known);
     let leads_there = catalog.backups().filter(|(_, _, backup)| backup.is_past_of(incarnation, ancestry));
-    leads_there.map(|(_, _, backup)| backup.flushed_sequence).min().unwrap_or(manifest.flushed_sequence)
+    let held = leads_there.map(|(_, _, backup)| backup.flushed_sequence).min();
+    let begin = ancestry.last().map_or(SequenceNumber(0), |fork| fork.next);
+    held.unwrap_or(manifest.flushed_sequence).max(begin)
 }
 
 struct Export<'a> {
@@ -199,6 +201,10 @@ impl Export<'_> {
             let Some(piece) = self.next_piece(info)? else { break };
             let object = piece.encode();
             let entry = LogPiece::of(&piece, &object);
+            if self.at.is_none() {
+                // The first of this history here: what came before it is in a backup, or was given up.
+                self.lost(self.needed_after, entry.before());
+            }
             self.at = Some(piece.end);
             let is_idle = piece.sequences.is_none() && piece.restore_points.is_empty();
             self.idle.push((piece, entry, object));
@@ -268,10 +274,16 @@ impl Export<'_> {
             return Err(error.into());
         }
         let before = piece.sequences.map_or(piece.end.sequence, |(first, _)| SequenceNumber(first.0 - 1));
-        let lost = LostLog { incarnation: self.incarnation, after: at.sequence, through: before };
-        tracing::warn!(after = %lost.after, through = %lost.through, "log was lost before it was archived");
-        self.archived.lost.push(lost);
+        self.lost(at.sequence, before);
         Ok(Some(piece))
+    }
+
+    /// Nobody has the log between two commits any more.
+    fn lost(&mut self, after: SequenceNumber, through: SequenceNumber) {
+        if after < through {
+            tracing::warn!(%after, %through, "log was lost before it was archived");
+            self.archived.lost.push(LostLog { incarnation: self.incarnation, after, through });
+        }
     }
 }
 

@@ -191,9 +191,9 @@ pub(crate) fn remove_orphans(repository: &Repository, catalog: &Catalog) -> Resu
 pub(crate) fn named_objects(catalog: &Catalog) -> BTreeMap<String, u64> {
     let mut named = BTreeMap::new();
     for (_, _, backup) in catalog.backups() {
-        named.insert(backup.keyring.name(), backup.keyring.length);
         named.extend(backup.segments.iter().map(|segment| (segment.name(), segment.length)));
     }
+    named.extend(catalog.needed_keyrings().iter().map(|keyring| (keyring.name(), keyring.length)));
     named.extend(catalog.needed_log().into_iter().map(|piece| (piece.name(), piece.length)));
     named
 }

@@ -7,7 +7,7 @@ use lightning_db_storage::Incarnation;
 use lightning_db_storage::manifest::Fork;
 
 use crate::history::Chain;
-use crate::manifest::{BackupManifest, LogPiece, PreviousRecord, Record, RecordBody};
+use crate::manifest::{BackupManifest, KeyringObject, LogPiece, PreviousRecord, Record, RecordBody};
 use crate::{BackupError, Result};
 
 /// The records of a repository, by number.
@@ -229,6 +229,17 @@ impl Catalog {
             needed.extend(first.into_iter().flat_map(|first| chain.pieces()[first..].iter().copied()));
         }
         needed
+    }
+
+    /// The keyrings that open what is there. That of a deleted backup stays as long as log that came with it: it may have
+    /// the only copy of the key of that.
+    pub(crate) fn needed_keyrings(&self) -> Vec<KeyringObject> {
+        let log: BTreeSet<String> = self.needed_log().into_iter().map(LogPiece::name).collect();
+        let is_live = |number: &u64| !self.deleted.contains(number);
+        let opens = |(number, backup): &(u64, &BackupManifest)| {
+            is_live(number) || backup.log.iter().any(|piece| log.contains(&piece.name()))
+        };
+        self.all_backups().filter(opens).map(|(_, backup)| backup.keyring).collect()
     }
 
     fn all_log_incarnations(&self) -> BTreeSet<Incarnation> {

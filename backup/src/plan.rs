@@ -163,7 +163,7 @@ pub fn open_keyring(
     catalog: &Catalog,
     provider: Option<&dyn KeyProvider>,
 ) -> Result<Keyring> {
-    let mut keyrings: Vec<KeyringObject> = catalog.backups().map(|(_, _, backup)| backup.keyring).collect();
+    let mut keyrings = catalog.needed_keyrings();
     keyrings.sort_by_key(|keyring| std::cmp::Reverse(keyring.generation));
     keyrings.dedup();
     let mut first_error = None;

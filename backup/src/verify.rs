@@ -179,6 +179,9 @@ fn needed_objects(catalog: &Catalog) -> BTreeMap<String, Needed> {
             add(segment.name(), segment.length, segment.hash, Some(number));
         }
     }
+    for keyring in catalog.needed_keyrings() {
+        add(keyring.name(), keyring.length, keyring.hash, None);
+    }
     for piece in catalog.needed_log() {
         let with = |backup: &crate::BackupManifest| backup.log.contains(piece);
         let number = catalog.all_backups().find(|(_, backup)| with(backup)).map(|(number, _)| number);
