@@ -142,16 +142,17 @@ impl SegmentCursor {
         })
     }
 
-    /// The frame at `offset` as it is stored, authenticated, and the space that it takes. `None` if there is none, or
-    /// not the one that was sealed for this place.
-    pub(super) fn stored(&mut self, offset: u64) -> Result<Option<(&[u8], u64)>> {
-        let Slot::Plausible(head) = self.peek(offset)? else { return Ok(None) };
-        let cipher = self.cipher.clone();
-        let frame = self.bytes(offset, FRAME_HEADER_LEN.saturating_add(head.payload_len()))?;
-        // All that is handed out is from one read: the header once more, too.
-        let Some((header, payload)) = frame.split_first_chunk::<FRAME_HEADER_LEN>() else { return Ok(None) };
+    /// The frame at `offset` as it was sealed, authenticated, and the space that it takes. `None` if there is none, or not
+    /// the one that was sealed for this place. Of one whose stored length is zero it has the length that it had.
+    pub(super) fn sealed(&mut self, offset: u64) -> Result<Option<(Vec<u8>, u64)>> {
+        let Place::Frame(head, _) = self.read(offset)? else { return Ok(None) };
+        let len = FRAME_HEADER_LEN.saturating_add(head.payload_len());
+        let mut frame = self.bytes(offset, len)?.to_vec();
+        // All that is handed out is from one read: what was written is opened once more.
+        let Some((header, payload)) = frame.split_first_chunk_mut::<FRAME_HEADER_LEN>() else { return Ok(None) };
+        header[..4].copy_from_slice(&head.length.to_le_bytes());
         let Slot::Plausible(head) = FrameHead::parse(header) else { return Ok(None) };
-        if payload.len() != head.payload_len() || cipher.open(&head, offset, payload)?.is_none() {
+        if payload.len() != head.payload_len() || self.cipher.open(&head, offset, payload)?.is_none() {
             return Ok(None);
         }
         Ok(Some((frame, head.space())))

@@ -138,8 +138,8 @@ fn write_again(ctx: &SealContext, info: &WalSegmentInfo, file: &dyn VfsFile, end
     let mut offset = HEADER_LEN as u64;
     while offset < end {
         // What reads differently now is not written: it would take the place of what was accepted.
-        let Some((frame, space)) = cursor.stored(offset)? else { break };
-        file.write_all_at(frame, offset).map_err(|e| StorageError::io("write", &path, e))?;
+        let Some((frame, space)) = cursor.sealed(offset)? else { break };
+        file.write_all_at(&frame, offset).map_err(|e| StorageError::io("write", &path, e))?;
         offset += space;
     }
     Ok(())
