@@ -149,7 +149,9 @@ impl SegmentCursor {
         let len = FRAME_HEADER_LEN.saturating_add(head.payload_len());
         let mut frame = self.bytes(offset, len)?.to_vec();
         // All that is handed out is from one read: what was written is opened once more.
-        let Some((header, payload)) = frame.split_first_chunk_mut::<FRAME_HEADER_LEN>() else { return Ok(None) };
+        let Some((header, payload)) = frame.split_first_chunk_mut::<FRAME_HEADER_LEN>() else {
+            return Ok(None);
+        };
         header[..4].copy_from_slice(&head.length.to_le_bytes());
         let Slot::Plausible(head) = FrameHead::parse(header) else { return Ok(None) };
         if payload.len() != head.payload_len() || self.cipher.open(&head, offset, payload)?.is_none() {
