@@ -16,7 +16,7 @@ use crate::coverage::Coverage;
 const ROOMY: u64 = 1 << 30;
 
 /// Sizes are tried this far apart, in bytes.
-const STEP: u64 = 16 << 10;
+const STEP: u64 = 64 << 10;
 
 /// The sizes to try.
 pub(super) fn capacities(script: &Script, disk: &MemVfs, ledger: &Ledger) -> Result<Vec<u64>, String> {
