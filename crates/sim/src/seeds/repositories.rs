@@ -254,7 +254,12 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
             }
             None if unsure => {
                 let (sequence, incarnation) = (summary.sequence.0, summary.incarnation);
+                // Nobody heard what it lost of a log of which one segment is kept.
+                let config = &process.run.config;
+                let may_have_gap = config.max_retained_log <= config.wal_segment_size;
+                let gap = may_have_gap.then_some((0, sequence.saturating_sub(1)));
                 taken.with(|known| {
+                    known.gaps.extend(gap);
                     known.backups.insert(summary.number, Made { sequence, incarnation, began })
                 });
             }
@@ -340,7 +345,8 @@ fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim)
         Ok(report) => report,
         Err(error) => {
             use lightning_db::Vfs as _;
-            if run.machine.disk.metadata(place).is_ok() {
+            // What fails for good cannot be cleared up either.
+            if !process.is_faulty && run.machine.disk.metadata(place).is_ok() {
                 return bug(format!("{what} failed with {} and left something", error.kind()));
             }
             return Ok(());
