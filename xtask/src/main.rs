@@ -13,7 +13,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   check   formatting, lints, documentation and the tidy pass; changes nothing
-  test    every test: unit, integration, command line, examples in the documentation
+  test    every test: unit, integration, command line, examples in the documentation; then the
+          campaigns of crates/sim, about ten minutes; --quick leaves these out
   tidy    the tidy pass alone: dependencies point one way, every file is reached,
           every option is read, no file outgrows a reader
   mutants [NAME…]
@@ -78,8 +79,14 @@ fn test(root: &Path) -> Result<(), String> {
         total.add(&line);
     }
     let status = running.wait().map_err(|error| format!("cargo did not end: {error}"))?;
+    let campaigns = if env::args().any(|argument| argument == "--quick") { Ok(()) } else { campaigns(root) };
     println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored);
-    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+    if status.success() { campaigns } else { Err(format!("cargo {} failed", arguments.join(" "))) }
+}
+
+/// Looks for the ways to lose data: crashes, faults, attacks, concurrent transactions.
+fn campaigns(root: &Path) -> Result<(), String> {
+    cargo(root, &["run", "--profile", "sim", "-p", "lightning_db_sim", "--", "ci"], &[])
 }
 
 /// What test programs counted.

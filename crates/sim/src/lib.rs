@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! seeds/        the general campaign: everything at once against a model
+//! ci.rs         all campaigns, as CI runs them
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! turns.rs      its file system and clock, as threads see them that take turns
 //! random.rs     numbers that one seed repeats
@@ -16,6 +17,7 @@
 
 pub mod allocation;
 pub mod attack;
+pub mod ci;
 pub mod coverage;
 pub mod isolation;
 pub mod machine;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lightning_sim::sweep::{crashes, faults};
-use lightning_sim::{attack, isolation, power, seeds, soak};
+use lightning_sim::{attack, ci, isolation, power, seeds, soak};
 
 /// Looks for the ways in which lightning_db could lose data. Exit status: 0 nothing found, 1 something found, 2 wrong usage.
 #[derive(Parser)]
@@ -16,6 +16,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Campaign {
+    /// All that CI runs: about ten minutes on two processors.
+    Ci(ci::Options),
     /// The general campaign: everything at once, against a model, through crashes and faults.
     Seeds(seeds::Options),
     /// Runs one seed of the general campaign, and prints what it does.
@@ -39,6 +41,7 @@ enum Campaign {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().campaign {
+        Campaign::Ci(options) => ci::run(&options),
         Campaign::Seeds(options) => seeds::run(&options),
         Campaign::Replay(replay) => seeds::replay(&replay),
         Campaign::Worker => seeds::work(),

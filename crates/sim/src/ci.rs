@@ -1,0 +1,44 @@
+//! Everything that CI runs, one campaign after another.
+
+use std::process::Command;
+use std::time::Instant;
+
+use clap::Args;
+
+/// What CI runs.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// How many fresh seeds of the general campaign.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+}
+
+/// Runs every campaign, each as the command that one would type, and says how long it took.
+///
+/// # Errors
+/// Which campaigns found something; all are run in any case.
+pub fn run(options: &Options) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| format!("no program: {error}"))?;
+    let seeds = options.seeds.to_string();
+    let campaigns: [&[&str]; 5] =
+        [&["seeds", "--count", &seeds], &["crashes"], &["faults"], &["attack"], &["isolation"]];
+    let mut failed = Vec::new();
+    let began = Instant::now();
+    for campaign in campaigns {
+        let since = Instant::now();
+        println!("== {}", campaign.join(" "));
+        let status = Command::new(&program).args(campaign).status();
+        let is_sound = status.as_ref().is_ok_and(std::process::ExitStatus::success);
+        println!(
+            "== {}: {} after {:.0?}",
+            campaign[0],
+            if is_sound { "sound" } else { "FAILED" },
+            since.elapsed()
+        );
+        if !is_sound {
+            failed.push(campaign[0]);
+        }
+    }
+    println!("== all after {:.0?}", began.elapsed());
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
