@@ -10,6 +10,10 @@ use super::oracle::{self, KEYS, OWNERS};
 use super::{Outcome, Soak};
 use crate::random::Random;
 
+/// How coverage calls a transfer.
+pub(super) const TRANSFER: &str = "write/transfer";
+/// One held snapshot in so many has an iterator.
+pub(super) const WALKS_EACH: u64 = 3;
 /// Snapshots that are held at once, at most.
 const HELD: usize = 12;
 /// Entries that an iterator which is held goes on at a time.
@@ -55,6 +59,21 @@ impl Pace {
     }
 }
 
+/// How coverage calls a write of this owner.
+pub(super) fn owner_name(owner: usize) -> String {
+    format!("write/owner {owner}")
+}
+
+/// How long a snapshot is held, at most; half as long on average.
+fn longest_held(length: Duration) -> Duration {
+    (length / 40).max(Duration::from_secs(2))
+}
+
+/// How many are held in a run of this length if nobody has to wait.
+pub(super) fn planned_snapshots(length: Duration) -> f64 {
+    2.0 * HELD as f64 * length.as_secs_f64() / longest_held(length).as_secs_f64()
+}
+
 impl Soak {
     /// The database, open; nobody closes it while it is used here.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Arc<Database>) -> Outcome<T>) -> Outcome<T> {
@@ -64,7 +83,7 @@ impl Soak {
 
     /// Writes keys that nobody else writes, and reads them back.
     pub(super) fn own(&self, owner: usize, random: &mut Random) -> Outcome {
-        let name = format!("write/owner {owner}");
+        let name = owner_name(owner);
         let mut pace = Pace::new(self.pace);
         let mut round = 0_u64;
         while self.goes_on() {
@@ -122,7 +141,7 @@ impl Soak {
         let mut pace = Pace::new(self.pace);
         while self.goes_on() {
             self.with(|db| self.transfer_once(db, random))?;
-            self.hit("write/transfer");
+            self.hit(TRANSFER);
             self.operations.fetch_add(1, Ordering::Relaxed);
             pace.step();
         }
@@ -158,7 +177,7 @@ impl Soak {
 
     /// Holds snapshots and iterators, through flushes, merges and whatever else goes on, and looks whether they change.
     pub(super) fn look(&self, random: &mut Random) -> Outcome {
-        let longest = self.share(40, Duration::from_secs(2)).as_millis() as u64;
+        let longest = longest_held(self.length).as_millis() as u64;
         while self.goes_on() {
             self.with(|db| {
                 let mut held = self.held.lock();
@@ -185,7 +204,7 @@ impl Held {
     fn new(db: &Database, until: Instant, random: &mut Random) -> Outcome<Self> {
         let shown = db.snapshot();
         let digest = oracle::assert_sound(&shown)?;
-        let walk = if random.once_in(3) {
+        let walk = if random.once_in(WALKS_EACH) {
             let entries = shown.scan(None, None).map_err(|error| format!("scan: {error}"))?;
             Some(Walk { entries, last: Vec::new(), seen: 0 })
         } else {

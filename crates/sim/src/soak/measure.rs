@@ -10,13 +10,21 @@ use std::iter::Sum;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::kept::Kept;
 use super::{Outcome, Soak};
+use crate::allocation;
 
 /// What the kernel says of this process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Process {
     /// Bytes of memory that are backed by no file.
     pub(super) anonymous: u64,
+    /// Bytes that were asked for and not given back: what is in use. The allocator keeps more.
+    pub(super) heap: u64,
+    /// Bytes that the allocator handed out, to C code as well.
+    pub(super) handed_out: u64,
+    /// Seconds of processor time until now.
+    pub(super) worked: f64,
     pub(super) descriptors: u64,
     pub(super) threads: u64,
 }
@@ -32,9 +40,9 @@ pub(super) struct Sample {
     pub(super) objects: Files,
     /// Records of backups and of deletions. They stay for ever.
     pub(super) records: Files,
-    /// Bytes of one copy of the manifest and of the keyring.
-    pub(super) manifest: u64,
-    pub(super) keyring: u64,
+    /// The most that was in use at a time since the sample before, in bytes.
+    pub(super) peak: u64,
+    pub(super) kept: Kept,
     pub(super) live_bytes: u64,
     pub(super) log_bytes: u64,
     pub(super) segments: u64,
@@ -63,11 +71,28 @@ impl Process {
             number.ok_or_else(|| format!("/proc/self/status does not tell {name}"))
         };
         let descriptors = fs::read_dir("/proc/self/fd").map_err(|error| format!("/proc: {error}"))?;
+        let heap = allocation::live_bytes() as u64;
         Ok(Self {
             anonymous: field("RssAnon")? << 10,
+            heap,
+            handed_out: allocation::allocator().map_or(heap, |(used, _)| used as u64),
+            worked: worked()?,
             descriptors: descriptors.count() as u64,
             threads: field("Threads")?,
         })
+    }
+}
+
+/// Seconds that the threads of this process spent on processors.
+fn worked() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").map_err(|error| format!("/proc: {error}"))?;
+    // The name of the program is in parentheses and may hold spaces; user and system time are the 12th and 13th after it.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks: Vec<u64> =
+        after.split_whitespace().skip(11).take(2).filter_map(|it| it.parse().ok()).collect();
+    match ticks[..] {
+        [user, system] => Ok((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64),
+        _ => Err("/proc/self/stat does not tell the processor time".to_owned()),
     }
 }
 
@@ -89,7 +114,6 @@ impl Display for Process {
 impl Soak {
     pub(super) fn sample(&self) -> Outcome<Sample> {
         let (path, repository) = (self.path("db"), self.path("repo"));
-        let len = |name: &str| fs::metadata(path.join(name)).map_or(0, |metadata| metadata.len());
         self.with(|db| {
             let stats = db.stats().map_err(|error| format!("stats: {error}"))?;
             Ok(Sample {
@@ -101,8 +125,8 @@ impl Soak {
                     .map(|part| files(&repository.join(part)))
                     .sum(),
                 records: files(&repository.join("manifests")),
-                manifest: len("MANIFEST"),
-                keyring: len("KEYRING"),
+                peak: allocation::take_peak() as u64,
+                kept: self.kept()?,
                 live_bytes: stats.live_bytes,
                 log_bytes: stats.wal_bytes,
                 segments: stats.segments,

@@ -6,18 +6,24 @@
 //! load.rs      threads that write, transfer and look
 //! upkeep.rs    backups, copies, restores, merges, new keys, ways back in time, closing and opening
 //! measure.rs   what the process and the files take at one moment
-//! verdict.rs   whether that stays the same: the last quarter of the run against the second one
+//! kept.rs      what the files keep for ever, and the size of the rest
+//! rest.rs      what is left whenever the database is closed
+//! floors.rs    how much must have been done
+//! verdict.rs   whether all that stays the same: the last quarter of the run against the second one
 //! ```
 
+mod floors;
+mod kept;
 mod load;
 mod measure;
 mod oracle;
+mod rest;
 mod upkeep;
 mod verdict;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -26,15 +32,22 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::coverage::Coverage;
 use crate::random::Random;
+use kept::Kept;
 use load::Held;
 use measure::{Process, Sample};
 use oracle::{OWNERS, Owned};
+use rest::Rest;
+use upkeep::Moment;
 
 /// How a part of the soak ended.
 type Outcome<T = ()> = Result<T, String>;
 
 /// How many samples a run takes.
 const SAMPLES: u32 = 240;
+/// Threads that work on the database: the owners, and those for transfers, looking, upkeep, closing.
+const THREADS: u64 = OWNERS as u64 + 4;
+/// Bytes of log that are kept for repositories, at most.
+const RETAINED_LOG: u64 = 64 << 20;
 /// A run shorter than this is too short for quarters to be compared.
 const SHORTEST: u64 = 20;
 
@@ -64,6 +77,8 @@ struct Soak {
     config: LightningDbConfig,
     home: PathBuf,
     pace: u64,
+    /// The process before there was a database.
+    before: Process,
     started: Instant,
     length: Duration,
     over: AtomicBool,
@@ -73,6 +88,12 @@ struct Soak {
     quiet: RwLock<()>,
     owned: [Mutex<Owned>; OWNERS],
     held: Mutex<Vec<Held>>,
+    moments: Mutex<Vec<Moment>>,
+    /// Steps from one history to the next that led here.
+    forks: AtomicU64,
+    rests: Mutex<Vec<Rest>>,
+    /// What was kept at first.
+    first: OnceLock<Kept>,
     operations: AtomicU64,
     coverage: Mutex<Coverage>,
     failure: Mutex<Option<String>>,
@@ -88,23 +109,28 @@ pub fn run(options: &Options) -> Result<(), String> {
         None => tempfile::tempdir(),
     };
     let scratch = scratch.map_err(|error| format!("no directory for the soak: {error}"))?;
-    let before = Process::now()?;
-    let soak = Soak::new(options, scratch.path());
+    let soak = Soak::new(options, scratch.path())?;
     *soak.open.write() = Some(soak.create()?);
     println!("soak: {} seconds in {}", options.seconds, scratch.path().display());
     let samples = soak.work(options.seed);
     if let Some(path) = &options.json {
         measure::write_json(path, &samples)?;
     }
-    let ended = soak.end(&before);
-    print!("{}", verdict::table(&samples));
-    let coverage = soak.coverage.lock().clone();
+    let ended = soak.end();
+    let rests = soak.rests.lock().clone();
+    print!("{}{}", verdict::table(&samples), rest::table(&rests));
+    let worked = Process::now()?.worked;
+    println!("{worked:.0} seconds of processor time");
+    let mut coverage = soak.coverage.lock().clone();
+    floors::require(&mut coverage, soak.length, worked);
     print!("{coverage}");
     if let Some(failure) = soak.failure.lock().take() {
         return Err(failure);
     }
     ended?;
     let mut problems = verdict::growth(&samples);
+    problems.extend(verdict::pauses(&samples));
+    problems.extend(rest::left_over(&rests));
     problems.extend(coverage.missing().into_iter().map(|(name, happened, floor)| {
         format!("{name} happened {happened} times, and should at least {floor} times")
     }));
@@ -112,13 +138,12 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 impl Soak {
-    fn new(options: &Options, home: &Path) -> Self {
-        let mut coverage = Coverage::default();
-        require(&mut coverage, options.seconds);
-        Self {
+    fn new(options: &Options, home: &Path) -> Outcome<Self> {
+        Ok(Self {
             config: config(),
             home: home.to_path_buf(),
             pace: options.pace,
+            before: Process::now()?,
             started: Instant::now(),
             length: Duration::from_secs(options.seconds),
             over: AtomicBool::new(false),
@@ -126,10 +151,14 @@ impl Soak {
             quiet: RwLock::default(),
             owned: std::array::from_fn(|owner| Mutex::new(Owned::new(owner))),
             held: Mutex::default(),
+            moments: Mutex::default(),
+            forks: AtomicU64::new(0),
+            rests: Mutex::default(),
+            first: OnceLock::new(),
             operations: AtomicU64::new(0),
-            coverage: Mutex::new(coverage),
+            coverage: Mutex::default(),
             failure: Mutex::default(),
-        }
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -144,11 +173,6 @@ impl Soak {
         self.coverage.lock().hit(name);
     }
 
-    /// What happens within the run happens at least this often, as a share of it.
-    fn share(&self, parts: u32, shortest: Duration) -> Duration {
-        (self.length / parts).max(shortest)
-    }
-
     /// A database with everything in it that ever will be.
     fn create(&self) -> Outcome<Arc<Database>> {
         let db = Database::create(self.path("db"), self.config.clone()).map_err(|e| e.to_string())?;
@@ -156,6 +180,14 @@ impl Soak {
         for owned in &self.owned {
             owned.lock().fill(&db)?;
         }
+        self.assert_kept()?;
+        Ok(db)
+    }
+
+    /// Opens it again. It must have kept what it has to.
+    fn reopen(&self) -> Outcome<Arc<Database>> {
+        let db = Database::open(self.path("db"), self.config.clone()).map_err(|e| format!("open: {e}"))?;
+        self.assert_kept()?;
         Ok(db)
     }
 
@@ -206,18 +238,20 @@ impl Soak {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Closes the database. Then the process must be what it was before, and the files must be sound.
-    fn end(&self, before: &Process) -> Outcome {
+    /// Closes the database, twice. Then the process must be what it was before, and the files must be sound.
+    fn end(&self) -> Outcome {
         self.held.lock().clear();
         let db = self.open.write().take().ok_or("the database is not open")?;
         oracle::assert_sound(&db.snapshot())?;
         self.count_work(&db);
         db.close().map_err(|error| format!("close: {error}"))?;
         drop(db);
-        let after = Process::now()?;
-        if (after.threads, after.descriptors) != (before.threads, before.descriptors) {
-            return Err(format!("before the run the process had {before}; after it, {after}"));
-        }
+        self.rest(0)?;
+        let db = self.reopen()?;
+        load::compare_all(&db.snapshot(), &self.clone_owned(), "at the end")?;
+        db.close().map_err(|error| format!("close: {error}"))?;
+        drop(db);
+        self.rest(0)?;
         let key = self.config.encryption_key.clone();
         let options = CheckOptions { encryption_key: key.clone(), ..CheckOptions::default() };
         let report = check(self.path("db"), &options).map_err(|error| format!("check: {error}"))?;
@@ -254,24 +288,9 @@ fn config() -> LightningDbConfig {
         encryption_key: KeySource::raw([0x50; 32]),
         write_buffer_size: 1 << 20,
         wal_segment_size: 2 << 20,
-        max_retained_log: 64 << 20,
+        max_retained_log: RETAINED_LOG,
         cache_size: 8 << 20,
         compaction_interval: Duration::from_millis(500),
         ..LightningDbConfig::default()
-    }
-}
-
-/// What must happen in a run of this length.
-fn require(coverage: &mut Coverage, seconds: u64) {
-    for owner in 0..OWNERS {
-        coverage.require(&format!("write/owner {owner}"), seconds * 5);
-    }
-    coverage.require("write/transfer", seconds * 5);
-    coverage.require("look/snapshot held", seconds / 2);
-    coverage.require("look/iterator held", seconds / 8);
-    coverage.require("engine/flush", seconds / 8);
-    coverage.require("engine/merge", seconds / 16);
-    for (name, every) in upkeep::FLOORS {
-        coverage.require(name, seconds / every);
     }
 }

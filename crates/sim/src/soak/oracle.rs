@@ -27,6 +27,11 @@ impl Owned {
         Self { owner, values: vec![0; KEYS as usize] }
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn size(&self) -> u64 {
+        (self.values.capacity() * size_of::<u32>()) as u64
+    }
+
     pub(super) fn key(&self, index: u32) -> Vec<u8> {
         format!("owner-{}-{index:06}", self.owner).into_bytes()
     }

@@ -1,82 +1,112 @@
 //! Backups, copies, restores, merges, new keys, ways back in time, closing and opening.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use lightning_db::{CheckDepth, Database, Error, RecoveryTarget, RestoreOptions, VerifyLevel, VerifyOptions};
 
 use super::load::compare_all;
 use super::oracle::{OWNERS, Owned};
-use super::{Outcome, Soak};
+use super::{Outcome, Soak, THREADS};
 use crate::random::Random;
 
-/// What must happen at least once in so many seconds.
-pub(super) const FLOORS: [(&str, u64); 14] = [
-    ("upkeep/checkpoint", 15),
-    ("upkeep/compact", 30),
-    ("upkeep/cache emptied", 30),
+/// What one round in [`KINDS`] does, and in how many of them.
+pub(super) const SHARES: [(&str, u64); 12] = [
+    ("upkeep/checkpoint", 6),
+    ("upkeep/compact", 3),
+    ("upkeep/cache emptied", 3),
     ("upkeep/backup", 10),
-    ("upkeep/backup deleted", 15),
-    ("upkeep/restore", 60),
-    ("upkeep/repository verified", 60),
-    ("upkeep/files checked", 60),
-    ("upkeep/copy", 60),
-    ("upkeep/new data key", 60),
-    ("upkeep/restore point", 120),
-    ("upkeep/named checkpoint", 30),
-    ("upkeep/rollback", 60),
-    ("upkeep/opened again", 120),
+    ("upkeep/restore", 2),
+    ("upkeep/repository verified", 2),
+    ("upkeep/files checked", 2),
+    ("upkeep/copy", 2),
+    ("upkeep/new data key", 2),
+    ("upkeep/restore point", 1),
+    ("upkeep/named checkpoint", 4),
+    ("upkeep/rollback", 3),
 ];
+/// The sum of the shares.
+pub(super) const KINDS: u64 = 40;
+
+/// Times that the database is closed and opened in the first part of a run, one in [`LIVES_SHARE`]. Then it stays open: what
+/// grows in one that is open for long shows in the quarters after that.
+const REOPENED: u32 = 30;
+const LIVES_SHARE: u32 = 5;
+
+/// How coverage calls a round, and a backup that was deleted in one.
+pub(super) const ROUND: &str = "upkeep/round";
+pub(super) const DELETED: &str = "upkeep/backup deleted";
+
+/// The time from one opening to the next close, in the first part.
+fn open_for(length: Duration) -> Duration {
+    (length / (LIVES_SHARE * REOPENED)).max(Duration::from_secs(2))
+}
+
+/// Times that the database is closed in a run of this length if that takes no time.
+pub(super) fn planned_closes(length: Duration) -> u32 {
+    (length / LIVES_SHARE).div_duration_f64(open_for(length)) as u32
+}
 
 /// Backups that are kept.
 const BACKUPS_KEPT: usize = 3;
 /// Named checkpoints that are kept.
 const NAMES_KEPT: usize = 2;
 
-/// A named checkpoint and what it holds.
-type Moment = (String, [Owned; OWNERS]);
+/// A named checkpoint.
+pub(super) struct Moment {
+    name: String,
+    /// What it holds.
+    owned: [Owned; OWNERS],
+    /// Steps from one history to the next that led to it.
+    forks: u64,
+}
+
+impl Moment {
+    /// Bytes of memory that it takes.
+    pub(super) fn size(&self) -> u64 {
+        self.owned.iter().map(Owned::size).sum()
+    }
+}
 
 impl Soak {
     /// Everything that an administrator does, in any order, again and again.
     pub(super) fn keep_up(&self, random: &mut Random) -> Outcome {
-        let mut moments: Vec<Moment> = Vec::new();
         for round in 0_u64.. {
             if !self.goes_on() {
                 break;
             }
-            self.with(|db| self.keep_up_once(db, round, &mut moments, random))?;
+            self.with(|db| self.keep_up_once(db, round, random))?;
             std::thread::sleep(Duration::from_millis(50 + random.below(700)));
         }
         Ok(())
     }
 
-    fn keep_up_once(
-        &self,
-        db: &Database,
-        round: u64,
-        moments: &mut Vec<Moment>,
-        random: &mut Random,
-    ) -> Outcome {
-        let (name, done) = match random.below(40) {
-            0..6 => ("upkeep/checkpoint", db.checkpoint().map_err(say)),
-            6..9 => ("upkeep/compact", db.compact().map_err(say)),
-            9..12 => (
-                "upkeep/cache emptied",
-                db.evict_cache(random.below(101) as f64 / 100.0).map(drop).map_err(say),
-            ),
-            12..22 => ("upkeep/backup", self.back_up(db)),
-            22..24 => ("upkeep/restore", self.restore(db)),
-            24..26 => ("upkeep/repository verified", self.verify()),
-            26..28 => ("upkeep/files checked", check(db)),
-            28..30 => ("upkeep/copy", self.copy(db)),
-            30..32 => ("upkeep/new data key", db.rotate_data_key().map(drop).map_err(say)),
-            32 => (
-                "upkeep/restore point",
-                db.create_restore_point(&format!("point-{round}")).map(drop).map_err(say),
-            ),
-            33..37 => ("upkeep/named checkpoint", self.name_moment(db, round, moments, random)),
-            _ if moments.is_empty() => return Ok(()),
-            _ => ("upkeep/rollback", self.turn_back(db, moments, random)),
+    fn keep_up_once(&self, db: &Database, round: u64, random: &mut Random) -> Outcome {
+        let mut drawn = random.below(KINDS);
+        let (name, _) = SHARES
+            .iter()
+            .find(|(_, share)| {
+                let is_it = drawn < *share;
+                drawn = drawn.saturating_sub(*share);
+                is_it
+            })
+            .ok_or("the shares do not make up the whole")?;
+        let done = match *name {
+            "upkeep/checkpoint" => db.checkpoint().map_err(say),
+            "upkeep/compact" => db.compact().map_err(say),
+            "upkeep/cache emptied" => db.evict_cache(random.below(101) as f64 / 100.0).map(drop).map_err(say),
+            "upkeep/backup" => self.back_up(db),
+            "upkeep/restore" => self.restore(db),
+            "upkeep/repository verified" => self.verify(),
+            "upkeep/files checked" => check(db),
+            "upkeep/copy" => self.copy(db),
+            "upkeep/new data key" => db.rotate_data_key().map(drop).map_err(say),
+            "upkeep/restore point" => {
+                db.create_restore_point(&format!("point-{round}")).map(drop).map_err(say)
+            }
+            "upkeep/named checkpoint" => self.name_moment(db, round, random),
+            _ => self.turn_back(db, random),
         };
         done.map_err(|error| format!("{name}: {error}"))?;
         self.hit(name);
@@ -84,7 +114,7 @@ impl Soak {
     }
 
     /// What the owners wrote, while nobody writes.
-    fn clone_owned(&self) -> [Owned; OWNERS] {
+    pub(super) fn clone_owned(&self) -> [Owned; OWNERS] {
         std::array::from_fn(|owner| self.owned[owner].lock().clone())
     }
 
@@ -96,7 +126,7 @@ impl Soak {
         let too_many = backups.len().saturating_sub(BACKUPS_KEPT);
         for backup in &backups[..too_many] {
             Database::delete_backup(&repository, backup.number).map_err(say)?;
-            self.hit("upkeep/backup deleted");
+            self.hit(DELETED);
         }
         Ok(())
     }
@@ -151,26 +181,26 @@ impl Soak {
         self.compare_and_remove(&path, &owned, "a copy")
     }
 
-    fn name_moment(
-        &self,
-        db: &Database,
-        round: u64,
-        moments: &mut Vec<Moment>,
-        random: &mut Random,
-    ) -> Outcome {
+    fn name_moment(&self, db: &Database, round: u64, random: &mut Random) -> Outcome {
+        let mut moments = self.moments.lock();
         if moments.len() == NAMES_KEPT {
-            let (name, _) = moments.remove(random.below(NAMES_KEPT as u64) as usize);
-            db.drop_named_checkpoint(&name).map_err(say)?;
+            let oldest = moments.remove(random.below(NAMES_KEPT as u64) as usize);
+            db.drop_named_checkpoint(&oldest.name).map_err(say)?;
         }
         let name = format!("moment-{round}");
         let _nobody_writes = self.quiet.write();
         db.create_named_checkpoint(&name).map_err(say)?;
-        moments.push((name, self.clone_owned()));
+        let forks = self.forks.load(Ordering::Relaxed);
+        moments.push(Moment { name, owned: self.clone_owned(), forks });
         Ok(())
     }
 
-    fn turn_back(&self, db: &Database, moments: &[Moment], random: &mut Random) -> Outcome {
-        let (name, then) = random.pick(moments);
+    fn turn_back(&self, db: &Database, random: &mut Random) -> Outcome {
+        if self.moments.lock().is_empty() {
+            self.name_moment(db, u64::MAX, random)?;
+        }
+        let moments = self.moments.lock();
+        let Moment { name, owned: then, forks } = random.pick(&moments);
         compare_all(&db.open_named_checkpoint(name).map_err(say)?, then, "a named checkpoint")?;
         let _nobody_writes = self.quiet.write();
         db.rollback_to(name).map_err(say)?;
@@ -178,19 +208,24 @@ impl Soak {
         for (owned, then) in self.owned.iter().zip(then) {
             owned.lock().clone_from(then);
         }
+        self.forks.store(forks + 1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Closes the database and opens it again, snapshots dropped before or after.
     pub(super) fn open_again(&self, random: &mut Random) -> Outcome {
-        let every = self.share(30, Duration::from_secs(3));
+        let every = open_for(self.length);
+        let end = self.started + self.length / LIVES_SHARE;
         loop {
-            let due = std::time::Instant::now() + every;
-            while std::time::Instant::now() < due {
+            let due = Instant::now() + every;
+            while Instant::now() < due {
                 if !self.goes_on() {
                     return Ok(());
                 }
                 std::thread::sleep(Duration::from_millis(50));
+            }
+            if Instant::now() > end {
+                return Ok(());
             }
             let mut open = self.open.write();
             let db = open.take().ok_or("the database is not open")?;
@@ -201,8 +236,8 @@ impl Soak {
             db.close().map_err(|error| format!("close: {error}"))?;
             drop(db);
             self.held.lock().clear();
-            let db =
-                Database::open(self.path("db"), self.config.clone()).map_err(|e| format!("open: {e}"))?;
+            self.rest(THREADS)?;
+            let db = self.reopen()?;
             compare_all(&db.snapshot(), &self.clone_owned(), "opened again")?;
             *open = Some(db);
             self.hit("upkeep/opened again");
