@@ -25,6 +25,7 @@
 //! have changed the stamp before the snapshot could be taken.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use lightning_db_storage::SequenceNumber;
@@ -74,7 +75,9 @@ struct Set([Slot; WAYS]);
 struct Slot {
     /// The tag of the record's key: a hint that spares a look at the record.
     tag: AtomicU64,
-    record: SwapOption<Record>,
+    /// Emptied when the table is dropped, and then holds nothing that a destructor would have to free. Its own looks
+    /// for readers among all threads that ever were, also where it is empty: with a large table, a second's work.
+    record: ManuallyDrop<SwapOption<Record>>,
 }
 
 struct Record {
@@ -321,9 +324,8 @@ impl HotRecords {
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed);
             let slot = &self.sets[(hand / WAYS) & (self.sets.len() - 1)].0[hand % WAYS];
-            let used =
-                slot.record.load().as_ref().is_some_and(|record| record.used.swap(false, Ordering::Relaxed));
-            if !used {
+            let is_idle = |record: &Arc<Record>| !record.used.swap(false, Ordering::Relaxed);
+            if slot.record.load().as_ref().is_some_and(is_idle) {
                 self.release(slot.record.swap(None));
             }
         }
@@ -342,6 +344,17 @@ impl Record {
     }
 }
 
+impl Drop for HotRecords {
+    fn drop(&mut self) {
+        self.evict_fraction(1.0);
+        debug_assert_eq!(
+            self.record_bytes.load(Ordering::Relaxed),
+            0,
+            "two rounds of the hand free every record"
+        );
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         self.key.zeroize();
@@ -357,6 +370,18 @@ impl fmt::Debug for HotRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_that_is_dropped_frees_its_records() {
+        let table = HotRecords::new(1 << 20, 11).expect("the table has room");
+        let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
+        table.fill(&ticket, b"k", SequenceNumber(1), Some(b"value"));
+        let held = table.sets.iter().flat_map(|set| &set.0).find_map(|slot| slot.record.load().clone());
+        let record = Arc::downgrade(&held.expect("the record is there"));
+        assert_eq!(record.strong_count(), 1);
+        drop(table);
+        assert_eq!(record.strong_count(), 0);
+    }
 
     #[test]
     fn a_fill_that_comes_billions_of_commits_late_does_not_count() {

@@ -31,7 +31,7 @@ use after::Acknowledged;
 use disk::{Disk, Journal, Kind};
 use load::Mode;
 
-/// Rounds on one file system.
+/// Rounds on one file system, at most; both kinds have some where there are two rounds.
 const ROUNDS_PER_DISK: u64 = 5;
 const MODES: [Mode; 5] = [Mode::Sync, Mode::SyncCalls, Mode::Async, Mode::Periodic, Mode::Sync];
 
@@ -102,14 +102,15 @@ fn campaign(options: &Options, directory: &Path) -> Result<(), String> {
     let started = Instant::now();
     let mut random = Random::new(options.seed);
     let mut coverage = floors(options.rounds);
+    let on_one = rounds_per_disk(options.rounds);
     let mut done = 0;
     while done < options.rounds {
-        let kind = if (done / ROUNDS_PER_DISK).is_multiple_of(2) { Kind::Xfs } else { Kind::Ext4 };
+        let kind = if (done / on_one).is_multiple_of(2) { Kind::Xfs } else { Kind::Ext4 };
         let mut disk = Disk::new(kind, directory)?;
         disk.mount()?;
         create(&disk.place())?;
         let mut held = Acknowledged::default();
-        for round in (done..options.rounds).take(ROUNDS_PER_DISK as usize) {
+        for round in (done..options.rounds).take(on_one as usize) {
             let mode = MODES[(round % MODES.len() as u64) as usize];
             let what = cut_once(&mut disk, mode, &mut held, &mut random, &mut coverage);
             what.map_err(|what| {
@@ -127,11 +128,16 @@ fn campaign(options: &Options, directory: &Path) -> Result<(), String> {
     if missing.is_empty() { Ok(()) } else { Err(format!("too little was covered: {missing:?}")) }
 }
 
+fn rounds_per_disk(rounds: u64) -> u64 {
+    rounds.div_ceil(2).clamp(1, ROUNDS_PER_DISK)
+}
+
 fn floors(rounds: u64) -> Coverage {
     let mut coverage = Coverage::default();
     coverage.require("commits acknowledged", rounds * 20);
-    coverage.require("file system/xfs", rounds.min(ROUNDS_PER_DISK));
-    coverage.require("file system/ext4", rounds.saturating_sub(ROUNDS_PER_DISK).min(ROUNDS_PER_DISK));
+    let on_one = rounds_per_disk(rounds);
+    coverage.require("file system/xfs", rounds.min(on_one));
+    coverage.require("file system/ext4", rounds.saturating_sub(on_one).min(on_one));
     if rounds >= 20 {
         let names = ["commits lost that may be", "cut/early", "cut/journal lost", "cut/journal written"];
         for name in names.into_iter().chain(["checkpoints acknowledged", "backups acknowledged"]) {

@@ -42,7 +42,12 @@ pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64
     let mut stage = Stage::new(script, 2, Some((disk, ledger)));
     stage.machine.disk.set_capacity(Some(capacity));
     let mut was_full = false;
-    for step in &script.steps {
+    // What is full is cleared before it is closed.
+    let (last, steps) = match script.steps.split_last() {
+        Some((Step::Close, steps)) => (Some(Step::Close), steps),
+        _ => (None, &*script.steps),
+    };
+    for step in steps {
         let outcome = stage.perform(*step);
         was_full |= permit(*step, outcome, stage.is_unsure)?;
         if stage.db.is_some() && !stage.is_unsure {
@@ -63,8 +68,12 @@ pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64
                 .map_err(|trouble| format!("{step:?}, when there is room again: {trouble:?}"))?;
         }
     }
-    if seed.is_multiple_of(3) {
-        stage.db = None;
+    match (seed % 3, last) {
+        (0, _) => stage.db = None,
+        (1, Some(close)) if !stage.is_unsure => stage
+            .perform(close)
+            .map_err(|trouble| format!("{close:?}, when there is room again: {trouble:?}"))?,
+        _ => {}
     }
     stage.end_process();
     stage.machine.disk.kill_process();
