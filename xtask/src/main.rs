@@ -21,7 +21,9 @@ usage: cargo xtask COMMAND
           plants bugs, and says which campaign finds each; with --check, only whether
           they can be planted
   models  tries every order in which a few threads can use caches, versions and commits
-  asan    unit tests and stress under AddressSanitizer, with the stable compiler";
+  asan    unit tests and stress under AddressSanitizer, with the stable compiler
+  bench   [OPTION…]  measures lightning_db beside its peers, which it builds first (that takes
+          many minutes once); --quick for a first look, --help for the options";
 
 fn main() -> ExitCode {
     let root = project_root();
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("mutants") => mutants::run(&root, &env::args().skip(2).collect::<Vec<_>>()),
         Some("models") => threads::models(&root),
         Some("asan") => threads::asan(&root),
+        Some("bench") => bench(&root, &env::args().skip(2).collect::<Vec<_>>()),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -87,6 +90,15 @@ fn test(root: &Path) -> Result<(), String> {
 /// Looks for the ways to lose data: crashes, faults, attacks, concurrent transactions.
 fn campaigns(root: &Path) -> Result<(), String> {
     cargo(root, &["run", "--profile", "sim", "-p", "lightning_db_sim", "--", "ci"], &[])
+}
+
+/// Builds the benchmark, a workspace of its own, where its settings of the compiler are found, and runs it.
+fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let folder = root.join("crates/bench");
+    cargo(&folder, &["build", "--release", "--target-dir", "target"], &[])?;
+    let status = Command::new(folder.join("target/release/lightning_bench")).args(arguments).status();
+    let status = status.map_err(|error| format!("the benchmark did not start: {error}"))?;
+    if status.success() { Ok(()) } else { Err("the benchmark failed".to_owned()) }
 }
 
 /// What test programs counted.

@@ -22,13 +22,14 @@ pub(crate) fn findings(root: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The folders that hold a crate's source, relative to the project.
-const SOURCE_FOLDERS: [&str; 9] = [
+const SOURCE_FOLDERS: [&str; 10] = [
     "src",
     "sync/src",
     "crypto/src",
     "storage/src",
     "recovery/src",
     "backup/src",
+    "crates/bench/src",
     "crates/cli/src",
     "crates/sim/src",
     "xtask/src",

@@ -1,0 +1,166 @@
+//! What was measured, as a table, JSON, HTML and Markdown.
+
+mod html;
+mod machine;
+mod markdown;
+mod plot;
+mod targets;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use machine::Machine;
+pub use text::table;
+
+use crate::Result;
+use crate::engine::Variant;
+use crate::matrix::{Group, Unit};
+use crate::measure::{Outcome, Reading};
+use crate::options::{Again, Options};
+
+/// Everything that one run of the program found out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Where it ran.
+    pub machine: Machine,
+    /// How it was started.
+    pub command: String,
+    /// How many times each row was run.
+    pub rounds: u32,
+    /// Seconds that a row of reads was measured.
+    pub seconds: f64,
+    /// What was found out.
+    pub groups: Vec<GroupResult>,
+}
+
+/// The rows of a group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupResult {
+    /// Which one.
+    pub group: Group,
+    /// Keys that were loaded.
+    pub keys: u64,
+    /// Bytes of a value.
+    pub value_bytes: usize,
+    /// Bytes of cache.
+    pub cache_bytes: u64,
+    /// What each engine was set to.
+    pub settings: BTreeMap<Variant, Vec<(String, String)>>,
+    /// What was found out.
+    pub rows: Vec<RowResult>,
+}
+
+/// One row: a figure for each engine, or why there is none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowResult {
+    /// Its name on the command line.
+    pub id: String,
+    /// Its name in reports.
+    pub title: String,
+    /// What the figures are.
+    pub unit: Unit,
+    /// Medians.
+    pub results: BTreeMap<Variant, Outcome>,
+    /// The figure of each round.
+    pub rounds: BTreeMap<Variant, Vec<f64>>,
+}
+
+impl Report {
+    /// One in which nothing is yet.
+    #[must_use]
+    pub fn new(machine: Machine, options: &Options) -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        Self {
+            machine,
+            command: format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned(),
+            rounds: options.rounds,
+            seconds: options.seconds(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// The engines that have a figure or a reason anywhere.
+    #[must_use]
+    pub fn variants(&self) -> Vec<Variant> {
+        let rows = self.groups.iter().flat_map(|group| &group.rows);
+        let mut variants: Vec<Variant> = rows.flat_map(|row| row.results.keys().copied()).collect();
+        variants.sort();
+        variants.dedup();
+        variants
+    }
+
+    fn row(&self, group: Group, id: &str) -> Option<&RowResult> {
+        self.groups.iter().find(|of| of.group == group)?.rows.iter().find(|row| row.id == id)
+    }
+}
+
+impl RowResult {
+    /// An engine's figures, if it has any.
+    #[must_use]
+    pub fn reading(&self, variant: Variant) -> Option<&Reading> {
+        match self.results.get(&variant)? {
+            Outcome::Measured(reading) => Some(reading),
+            Outcome::Absent(_) => None,
+        }
+    }
+
+    /// How many times better one engine is than another.
+    #[must_use]
+    pub fn ratio(&self, of: Variant, to: Variant) -> Option<f64> {
+        let (of, to) = (self.reading(of)?.value, self.reading(to)?.value);
+        match self.unit {
+            Unit::PerSecond => (to > 0.0).then_some(of / to),
+            Unit::Milliseconds => (of > 0.0).then_some(to / of),
+        }
+    }
+}
+
+/// Writes the files that are asked for.
+///
+/// # Errors
+/// Those of writing files.
+pub fn write(
+    report: &Report,
+    json: Option<&Path>,
+    html: Option<&Path>,
+    markdown: Option<&Path>,
+) -> Result<()> {
+    if let Some(path) = json {
+        fs::write(path, serde_json::to_string(report)?)?;
+    }
+    if let Some(path) = html {
+        fs::write(path, html::page(report))?;
+    }
+    if let Some(path) = markdown {
+        fs::write(path, markdown::document(report))?;
+    }
+    Ok(())
+}
+
+/// Makes the reports again from files that were written before.
+///
+/// # Errors
+/// For files that cannot be read, are no reports, or cannot be written.
+pub fn again(options: &Again) -> Result<()> {
+    let mut all: Option<Report> = None;
+    for path in &options.files {
+        let report: Report = serde_json::from_str(&fs::read_to_string(path)?)?;
+        match &mut all {
+            None => all = Some(report),
+            Some(all) => {
+                for group in report.groups {
+                    all.groups.retain(|known| known.group != group.group);
+                    all.groups.push(group);
+                }
+                all.groups.sort_by_key(|group| group.group);
+            }
+        }
+    }
+    let all = all.ok_or("no files")?;
+    println!("{}", table(&all));
+    write(&all, options.json.as_deref(), options.html.as_deref(), options.markdown.as_deref())
+}
