@@ -9,7 +9,7 @@
 //! life.rs          processes that begin, work and die, and what is found after them
 //! faults.rs        calls that fail
 //! client.rs        what there is to do, and how often
-//! writes.rs reads.rs transactions.rs moments.rs repositories.rs keys.rs    doing it
+//! writes.rs reads.rs transactions.rs moments.rs repositories.rs times.rs keys.rs    doing it
 //! audit.rs         no nonce twice, no secret in any file
 //! campaign.rs      many seeds in processes of their own; totals
 //! worker.rs        one such process
@@ -30,6 +30,7 @@ mod oracle;
 mod reads;
 mod repositories;
 mod run;
+mod times;
 mod transactions;
 mod worker;
 mod writes;

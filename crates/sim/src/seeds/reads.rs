@@ -60,7 +60,12 @@ impl Client<'_> {
         let prefix = self.random.once_in(4).then(|| {
             let key = self.key();
             let len = 1 + self.random.below(key.len().min(40) as u64) as usize;
-            key[..len].to_vec()
+            let mut prefix = key[..len].to_vec();
+            // The greatest byte at the end: what comes behind such a prefix is not its last byte plus one.
+            if self.random.once_in(6) {
+                prefix.push(u8::MAX);
+            }
+            prefix
         });
         let reverse = prefix.is_none() && self.random.once_in(2);
         let limit = if self.random.once_in(3) { 1 + self.random.below(8) as usize } else { usize::MAX };

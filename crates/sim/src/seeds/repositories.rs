@@ -14,6 +14,7 @@ use super::client::Client;
 use super::model::History;
 use super::moments::remove;
 use super::run::{Process, Run, Step, bug};
+use super::times::Times;
 use crate::random::Random;
 
 /// What is known of the repositories.
@@ -40,6 +41,8 @@ struct Known {
     /// Stretches whose log was lost: the last commit before, the last one in it.
     gaps: Vec<(u64, u64)>,
     points: BTreeMap<String, (Incarnation, u64)>,
+    /// When commits were made, as restores told.
+    times: Times,
     /// Histories that were left by a restored database that went on in their place.
     left: BTreeMap<[u8; 16], Arc<History>>,
 }
@@ -117,6 +120,7 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
             may_diverge: false,
             gaps: Vec::new(),
             points: BTreeMap::new(),
+            times: Times::default(),
             left: BTreeMap::new(),
         });
     }
@@ -356,6 +360,14 @@ fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim)
     if aim.sequence.is_some_and(|sequence| sequence != report.sequence.0) {
         return bug(format!("{what} came to commit {}, not {:?}", report.sequence, aim.sequence));
     }
+    let clock_went_back = run.world().clock_went_back;
+    taken.with(|known| known.times.learn(&report));
+    if let RecoveryTarget::Time(wanted) = aim.target {
+        let problem = taken.with(|known| known.times.misfit(&report, wanted, aim.exclusive, clock_went_back));
+        if let Some(problem) = problem {
+            return bug(format!("{what}, {problem}"));
+        }
+    }
     inspect_restored(process, taken, place, &report, &what)
 }
 
@@ -434,7 +446,7 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
             let target = RecoveryTarget::Name(name.clone());
             Aim { target, exclusive: false, incarnation: None, sequence, is_certain: certain, kind: "name" }
         }
-        3 => draw_time(run, (first, last), incarnation, random),
+        3 => draw_time(run, &known, (first, last), incarnation, random),
         _ => {
             let low = first.saturating_sub(u64::from(random.once_in(4)) * 3);
             let beyond = u64::from(random.once_in(8));
@@ -456,6 +468,7 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
 
 fn draw_time(
     run: &Run,
+    known: &Known,
     (first, last): (u64, u64),
     incarnation: Option<Incarnation>,
     random: &mut Random,
@@ -463,7 +476,9 @@ fn draw_time(
     let sequence = first + random.below(last - first + 1);
     let micros = run.world().oracle.history.commit(sequence).map_or(0, |commit| commit.micros.0);
     let micros = u64::try_from(micros).unwrap_or(0) + random.below(3);
-    let target = RecoveryTarget::Time(UNIX_EPOCH + Duration::from_micros(micros));
+    let about = UNIX_EPOCH + Duration::from_micros(micros);
+    // The very time of a commit, where it is known: there it matters whether that commit is wanted.
+    let target = RecoveryTarget::Time(known.times.pick(random).unwrap_or(about));
     Aim { target, exclusive: random.once_in(4), incarnation, sequence: None, is_certain: false, kind: "time" }
 }
 

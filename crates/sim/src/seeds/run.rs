@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) repositories: Repositories,
     /// Whether what is on the disk is all that will ever be there: the last process ended with the machine's power.
     pub(crate) ended_by_cut: bool,
+    /// Whether the wall clock ever stepped back: then times say nothing about the order of commits.
+    pub(crate) clock_went_back: bool,
     path: PathBuf,
     next_id: u64,
 }
@@ -76,6 +78,7 @@ impl Run {
             points: super::moments::Points::default(),
             repositories: Repositories::default(),
             ended_by_cut: true,
+            clock_went_back: false,
             path: PathBuf::from("/db"),
             next_id: 0,
         };

@@ -168,6 +168,9 @@ impl Client<'_> {
                 .ok();
             return Ok(());
         }
+        if open.level == Level::Serializable && self.random.once_in(8) {
+            self.take_from_under(&open)?;
+        }
         let writes: Vec<_> = open.writes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         if writes.is_empty() {
             let ended = self.db.commit_transaction(open.id);
@@ -195,6 +198,21 @@ impl Client<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Deletes, outside of a transaction, something that it saw in a range.
+    fn take_from_under(&mut self, open: &Open) -> Step {
+        let in_range = |sight: &Sight| match sight {
+            Sight::Range(range) => range.found.iter().map(|(key, _)| key.clone()).collect(),
+            Sight::Key(..) => Vec::new(),
+        };
+        let seen: Vec<_> = open.sights.iter().flat_map(in_range).collect();
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let writes = vec![(self.random.pick(&seen).clone(), None)];
+        self.run.hit("transaction/deleted from under");
+        self.write_all("delete from under a transaction", writes).map(drop)
     }
 
     /// What must have been so for the transaction to commit as `sequence`.

@@ -135,7 +135,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    fn write_all(&mut self, what: &str, writes: Writes) -> Step<Result<u64, Error>> {
+    pub(crate) fn write_all(&mut self, what: &str, writes: Writes) -> Step<Result<u64, Error>> {
         let mut batch = WriteBatch::new();
         for (key, value) in &writes {
             match value {
@@ -163,7 +163,10 @@ impl Client<'_> {
     pub(crate) fn step_clock(&mut self) -> Step {
         let clock = &self.run.machine.clock;
         match self.random.below(6) {
-            0 => clock.set(self.run.micros() - self.random.below(5_000_000) as i64),
+            0 => {
+                self.run.world().clock_went_back = true;
+                clock.set(self.run.micros() - self.random.below(5_000_000) as i64);
+            }
             1 => clock.set(self.run.micros() + self.random.below(5_000_000) as i64),
             _ => clock.advance(std::time::Duration::from_millis(self.random.below(2000))),
         }
