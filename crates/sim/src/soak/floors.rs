@@ -12,6 +12,8 @@ use crate::coverage::Coverage;
 const OPERATIONS_A_SECOND: f64 = 1000.0;
 /// Seconds of processor time for one round of upkeep, at most.
 const SECONDS_A_ROUND: f64 = 2.0;
+/// And for one round of looking.
+const SECONDS_A_LOOK: f64 = 2.0;
 /// Operations for a flush and for a merge, at most.
 const OPERATIONS_A_FLUSH: u64 = 5_000;
 const OPERATIONS_A_MERGE: u64 = 15_000;
@@ -36,12 +38,13 @@ pub(super) fn require(coverage: &mut Coverage, length: Duration, worked: f64) {
     }
     coverage.require(upkeep::DELETED, (coverage.count("upkeep/backup") / 2).saturating_sub(3));
 
-    // These are spread over the length of the run, whatever it is, and wait for who is busy.
-    let quarter = |planned: f64| (planned / 4.0) as u64;
-    let snapshots = load::planned_snapshots(length);
-    coverage.require("look/snapshot held", quarter(snapshots));
-    coverage.require("look/iterator held", quarter(snapshots / load::WALKS_EACH as f64));
-    coverage.require("upkeep/opened again", quarter(f64::from(upkeep::planned_closes(length))));
+    // No more end than the clock permits, and no more begin than there are rounds of looking.
+    let snapshots = load::planned_snapshots(length).min(coverage.count(load::ROUND) as f64);
+    coverage.require(load::ROUND, (worked / SECONDS_A_LOOK) as u64);
+    coverage.require("look/snapshot held", drawn(snapshots / 3.0));
+    coverage.require("look/iterator held", drawn(snapshots / 3.0 / load::WALKS_EACH as f64));
+    // Who closes waits for those who are at work, which takes as long as the machine is busy.
+    coverage.require("upkeep/opened again", u64::from(upkeep::planned_closes(length) / 4));
 }
 
 /// How often something happens at least that is drawn by lot and expected so often: four standard deviations less.

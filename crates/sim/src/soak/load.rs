@@ -12,6 +12,8 @@ use crate::random::Random;
 
 /// How coverage calls a transfer.
 pub(super) const TRANSFER: &str = "write/transfer";
+/// How coverage calls a round of looking.
+pub(super) const ROUND: &str = "look/round";
 /// One held snapshot in so many has an iterator.
 pub(super) const WALKS_EACH: u64 = 3;
 /// Snapshots that are held at once, at most.
@@ -194,6 +196,7 @@ impl Soak {
                 }
                 Ok(())
             })?;
+            self.hit(ROUND);
             std::thread::sleep(Duration::from_millis(100 + random.below(200)));
         }
         Ok(())
