@@ -266,6 +266,7 @@ impl Restore<'_> {
                 sequence: end.sequence,
                 time_micros: end.time_micros,
             }),
+            announced: None,
             lineage: Lineage::Rebase,
         }];
     }

@@ -63,10 +63,11 @@ pub(crate) fn check_history(input: &LogInput<'_>, catalog: &Catalog) -> Result<(
 
 /// Whether this database's log has the last frame that the repository has.
 fn check_end(input: &LogInput<'_>, catalog: &Catalog, end: &LogPiece) -> Result<()> {
-    let ours = input.cursor.and_then(|cursor| cursor.archived);
-    let ours = ours.filter(|ours| ours.incarnation == input.manifest.incarnation);
+    let of_this = |ours: &ArchivedThrough| ours.incarnation == input.manifest.incarnation;
+    let ours = input.cursor.and_then(|cursor| cursor.archived).filter(of_this);
+    let announced = input.cursor.and_then(|cursor| cursor.announced).filter(of_this);
     let is_ours = |ours: &ArchivedThrough| (ours.frame, ours.tag) == (end.end.frame, end.end.tag);
-    if ours.as_ref().is_some_and(is_ours) {
+    if ours.as_ref().is_some_and(is_ours) || announced.as_ref().is_some_and(is_ours) {
         return Ok(());
     }
     if input.durable.is_none_or(|durable| durable < end.end.frame) {

@@ -110,8 +110,8 @@ impl<'a> Phases<'a> {
 }
 
 /// Backs the database up into the repository in `store`, which is made if there is nothing there. `announce` is called
-/// before a backup counts that cannot be told by its log, with what the database is to remember by then: it must know
-/// this backup for its own also when it dies before it hears that the backup is done.
+/// before the backup counts, with what the database is to remember by then: it must know this backup for its own also
+/// when it dies before it hears that the backup is done, and the log that would tell is given up.
 ///
 /// # Errors
 /// Those of `announce`;
@@ -149,11 +149,7 @@ pub fn run_backup<E: From<BackupError>>(
     merge_restore_points(&mut version, previous.as_ref(), &archived);
     let record = run.record(&version, &archived, keyring, segment_bytes);
     let (record, bytes) = record.seal_backup(&version, &sealing, &*input.ctx.entropy)?;
-    // Otherwise the log tells, which the database keeps as long as it has not heard that it is archived.
-    let brings_log = cursor.is_some() && !archived.pieces.is_empty();
-    if !brings_log && catalog.chain(input.manifest.incarnation).end().is_none() {
-        announce(run.announcement(&version, cursor))?;
-    }
+    announce(run.announcement(&version, &archived, cursor))?;
     repository.append(record.number, &bytes)?;
     run.look_again(&record)?;
     phases.end("manifest");
@@ -332,10 +328,7 @@ impl Run<'_> {
         keyring: KeyringObject,
         new_segment_bytes: u64,
     ) -> Record {
-        let own = |piece: &&LogPiece| piece.segment.incarnation == version.incarnation;
-        let chain = self.catalog.chain(version.incarnation);
-        let end = archived.pieces.iter().rev().find(own).or(chain.end());
-        let last_sequence = end.map_or(SequenceNumber(0), |piece| piece.end.sequence);
+        let last_sequence = self.log_end(version, archived).map_or(SequenceNumber(0), |end| end.sequence);
         let backup = BackupManifest::new(
             version,
             self.input.ctx.suite.id(),
@@ -377,16 +370,32 @@ impl Run<'_> {
         })
     }
 
-    /// What the database knows about the repository while the backup may count or not: its trees, and no more log than
-    /// it knew of before.
-    fn announcement(&self, version: &Manifest, known: Option<&RepositoryCursor>) -> RepositoryCursor {
+    /// What the database knows about the repository while the backup may count or not: its trees; the log that is there,
+    /// of which it is known that it is this database's; and the log that there is if the backup counts.
+    fn announcement(
+        &self,
+        version: &Manifest,
+        archived: &Archived,
+        known: Option<&RepositoryCursor>,
+    ) -> RepositoryCursor {
+        let chain = self.catalog.chain(version.incarnation);
+        let held = chain.end().map(|piece| archived_through(version, piece));
         RepositoryCursor {
             repository: self.repository.id().0,
             url_hint: self.repository.place(),
             last_backup: known.map_or(0, |known| known.last_backup),
-            archived: known.and_then(|known| known.archived),
+            archived: held.or_else(|| known.and_then(|known| known.archived)),
+            announced: self.log_end(version, archived),
             lineage: lineage(version.clone()),
         }
+    }
+
+    /// The end of the log that the repository has of this history when the backup counts.
+    fn log_end(&self, version: &Manifest, archived: &Archived) -> Option<ArchivedThrough> {
+        let chain = self.catalog.chain(version.incarnation);
+        let own = |piece: &&LogPiece| piece.segment.incarnation == version.incarnation;
+        let end = archived.pieces.iter().rev().find(own).or(chain.end());
+        end.map(|piece| archived_through(version, piece))
     }
 
     fn report(
@@ -397,17 +406,8 @@ impl Run<'_> {
         archived: Archived,
         phases: Vec<Phase>,
     ) -> BackupReport {
-        let chain = self.catalog.chain(version.incarnation);
-        let own = |piece: &&LogPiece| piece.segment.incarnation == version.incarnation;
-        let end = archived.pieces.iter().rev().find(own).or(chain.end());
-        let through = end.map(|piece| ArchivedThrough {
-            incarnation: version.incarnation,
-            frame: piece.end.frame,
-            tag: piece.end.tag,
-            sequence: piece.end.sequence,
-            time_micros: piece.times.map_or(version.flushed_time_micros, |(_, latest)| latest),
-        });
         let log_bytes = archived.pieces.iter().map(|piece| piece.length).sum();
+        let log_end = self.log_end(&version, &archived);
         let (sequence, segment_bytes) = record
             .backup()
             .map_or((version.flushed_sequence, 0), |backup| (backup.last_sequence, backup.new_segment_bytes));
@@ -427,10 +427,21 @@ impl Run<'_> {
                 repository: self.repository.id().0,
                 url_hint: self.repository.place(),
                 last_backup: record.number,
-                archived: through,
+                archived: log_end,
+                announced: None,
                 lineage: lineage(version),
             },
         }
+    }
+}
+
+fn archived_through(version: &Manifest, last: &LogPiece) -> ArchivedThrough {
+    ArchivedThrough {
+        incarnation: version.incarnation,
+        frame: last.end.frame,
+        tag: last.end.tag,
+        sequence: last.end.sequence,
+        time_micros: last.times.map_or(version.flushed_time_micros, |(_, latest)| latest),
     }
 }
 

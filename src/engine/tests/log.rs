@@ -36,6 +36,7 @@ fn retired(archived: Option<(u8, u64)>, lineage: Lineage) -> Vec<u64> {
         url_hint: String::new(),
         last_backup: 1,
         archived: archived.map(through),
+        announced: None,
         lineage,
     }];
     retire(&mut manifest, u64::MAX, 1).into_iter().map(|id| id.0).collect()

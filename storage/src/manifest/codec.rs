@@ -19,7 +19,8 @@
 //!
 //! The checksum outside tells damage from a wrong key before any key is used. The body is the fields of [`Manifest`]
 //! in the order in which they are declared, those of the clear part left out: integers as varints, times as i64,
-//! lists with their count before them, an option with a byte 0 or 1 before it.
+//! lists with their count before them, an option with a byte 0 or 1 before it. What is known of a repository has flags of
+//! its own before the last two of its fields, for these.
 
 use std::path::Path;
 
@@ -48,6 +49,10 @@ const CLEAR_LEN: usize = 80;
 pub(super) const CHECKSUM_LEN: usize = 32;
 const LABEL: &str = "manifest";
 const KNOWN_INCOMPATIBLE: u64 = 0;
+/// Of a repository: the trees of its latest backup follow.
+const TREES_KNOWN: u8 = 1;
+/// Of a repository: behind them follows the end of log that was announced.
+const LOG_ANNOUNCED: u8 = 2;
 
 /// The clear part, once its checksum is known to be right.
 struct Clear {
@@ -354,48 +359,58 @@ fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malfor
 
 fn put_repository(out: &mut ByteWriter, cursor: &RepositoryCursor) {
     out.raw(&cursor.repository).bytes(cursor.url_hint.as_bytes()).varint(cursor.last_backup);
-    put_option(out, cursor.archived.as_ref(), |out, end| {
-        out.raw(&end.incarnation.0)
-            .varint(end.frame.0)
-            .raw(&end.tag)
-            .varint(end.sequence.0)
-            .i64(end.time_micros);
-    });
+    put_option(out, cursor.archived.as_ref(), put_log_end);
+    let announced = if cursor.announced.is_some() { LOG_ANNOUNCED } else { 0 };
     match &cursor.lineage {
         Lineage::Rebase => {
-            out.u8(0);
+            out.u8(announced);
         }
         Lineage::Version { sequence, time_micros, keyspaces, segments } => {
-            out.u8(1).varint(sequence.0).i64(*time_micros);
+            out.u8(announced | TREES_KNOWN).varint(sequence.0).i64(*time_micros);
             list(out, keyspaces, put_keyspace);
             list(out, segments, |out, info| info.encode(out));
         }
     }
+    if let Some(end) = &cursor.announced {
+        put_log_end(out, end);
+    }
+}
+
+fn put_log_end(out: &mut ByteWriter, end: &ArchivedThrough) {
+    out.raw(&end.incarnation.0).varint(end.frame.0).raw(&end.tag).varint(end.sequence.0).i64(end.time_micros);
 }
 
 fn take_repository(input: &mut ByteReader<'_>) -> Result<RepositoryCursor, Malformed> {
     let repository = input.array("repository id")?;
     let url_hint = take_text(input, "repository place")?;
     let last_backup = input.varint("last backup")?;
-    let archived = take_option(input, "archived log", |input| {
-        Ok(ArchivedThrough {
-            incarnation: take_incarnation(input)?,
-            frame: FrameNumber(input.varint("archived frame")?),
-            tag: input.array("archived tag")?,
-            sequence: take_sequence(input)?,
-            time_micros: input.i64("archived time")?,
-        })
-    })?;
-    let lineage = take_option(input, "lineage", |input| {
-        Ok(Lineage::Version {
+    let archived = take_option(input, "archived log", take_log_end)?;
+    let flags = input.u8("lineage")?;
+    if flags & !(TREES_KNOWN | LOG_ANNOUNCED) != 0 {
+        return Err(Malformed { what: "lineage" });
+    }
+    let lineage = if flags & TREES_KNOWN == 0 {
+        Lineage::Rebase
+    } else {
+        Lineage::Version {
             sequence: take_sequence(input)?,
             time_micros: input.i64("lineage time")?,
             keyspaces: take_list(input, 4, "keyspaces", take_keyspace)?,
             segments: take_list(input, 8, "segments", SegmentInfo::decode)?,
-        })
-    })?
-    .unwrap_or(Lineage::Rebase);
-    Ok(RepositoryCursor { repository, url_hint, last_backup, archived, lineage })
+        }
+    };
+    let announced = (flags & LOG_ANNOUNCED != 0).then(|| take_log_end(input)).transpose()?;
+    Ok(RepositoryCursor { repository, url_hint, last_backup, archived, announced, lineage })
+}
+
+fn take_log_end(input: &mut ByteReader<'_>) -> Result<ArchivedThrough, Malformed> {
+    Ok(ArchivedThrough {
+        incarnation: take_incarnation(input)?,
+        frame: FrameNumber(input.varint("archived frame")?),
+        tag: input.array("archived tag")?,
+        sequence: take_sequence(input)?,
+        time_micros: input.i64("archived time")?,
+    })
 }
 
 fn take_gap(input: &mut ByteReader<'_>) -> Result<Gap, Malformed> {

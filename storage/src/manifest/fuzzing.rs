@@ -137,6 +137,7 @@ fn sample() -> Manifest {
         url_hint: "/a/place".into(),
         last_backup: 3,
         archived: Some(archived),
+        announced: Some(ArchivedThrough { frame: FrameNumber(9), ..archived }),
         lineage,
     };
     let (name, time_micros) = ("point".into(), 60);

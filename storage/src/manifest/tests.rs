@@ -131,6 +131,7 @@ fn repositories(keyspace: Keyspace, segments: Vec<SegmentInfo>) -> Vec<Repositor
         url_hint: "/mnt/repo".into(),
         last_backup: 4,
         archived: Some(archived),
+        announced: Some(ArchivedThrough { frame: FrameNumber(9), ..archived }),
         lineage: Lineage::Version { sequence, time_micros: 1, keyspaces, segments },
     };
     let second = RepositoryCursor {
@@ -138,6 +139,7 @@ fn repositories(keyspace: Keyspace, segments: Vec<SegmentInfo>) -> Vec<Repositor
         url_hint: String::new(),
         last_backup: 0,
         archived: None,
+        announced: None,
         lineage: Lineage::Rebase,
     };
     vec![first, second]

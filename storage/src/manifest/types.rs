@@ -184,6 +184,8 @@ pub struct RepositoryCursor {
     pub last_backup: u64,
     /// The log that it holds, without a break since its oldest backup.
     pub archived: Option<ArchivedThrough>,
+    /// The log that it holds too if a backup became whole of which this database did not hear.
+    pub announced: Option<ArchivedThrough>,
     /// The trees that its latest backup holds.
     pub lineage: Lineage,
 }

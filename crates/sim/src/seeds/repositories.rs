@@ -56,6 +56,18 @@ struct Made {
     began: u64,
 }
 
+impl Known {
+    /// Whether some backup is followed by all log up to a commit. One that was deleted leads nowhere, and what was behind
+    /// a gap may have been reached from it alone.
+    fn leads_to(&self, incarnation: Incarnation, sequence: u64) -> bool {
+        let is_broken = |from: u64| {
+            self.gaps.iter().any(|(after, through)| (from + 1).max(after + 1) <= sequence.min(*through))
+        };
+        let starts = self.backups.values().filter(|made| made.incarnation == incarnation);
+        starts.map(|made| made.sequence).any(|from| from <= sequence && !is_broken(from))
+    }
+}
+
 impl Repositories {
     /// The database stepped back: from the number `sequence` on its history is a new one.
     pub(crate) fn turned_back(&mut self, _to: u64, sequence: u64) {
@@ -141,10 +153,7 @@ impl Client<'_> {
     pub(crate) fn backup(&mut self) -> Step {
         let Some(taken) = take(self.run, &mut self.random, false) else { return Ok(()) };
         let low = self.now();
-        // A backup that was made and not heard of is told by its log, of which one segment is kept at most.
-        let is_log_gone = self.run.config.max_retained_log <= self.run.config.wal_segment_size;
         let was_unsure = taken.with(|known| {
-            known.may_diverge |= known.was_cut_short && is_log_gone;
             known.was_cut_short = true;
             std::mem::replace(&mut known.is_unsure, true)
         });
@@ -417,8 +426,7 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
     let is_single = made.iter().all(|(_, made)| made.incarnation == backup.incarnation);
     let incarnation = (!is_single || random.once_in(3)).then_some(backup.incarnation);
     let is_certain = |sequence: u64| {
-        let in_gap = known.gaps.iter().any(|(after, through)| (after + 1..=*through).contains(&sequence));
-        let is_logged = run.config.wal_enabled && !in_gap;
+        let is_logged = run.config.wal_enabled && known.leads_to(backup.incarnation, sequence);
         (first..=last).contains(&sequence) && is_logged && sequence >= backup.began && !known.is_unsure
     };
     match random.below(8) {
@@ -492,13 +500,12 @@ pub(crate) fn restore_every(process: &Process<'_>, random: &mut Random, at_most:
     let Some(first) = of_this.map(|made| made.sequence).min() else { return Ok(()) };
     let first = first.max(newest.began).max((newest.sequence + 1).saturating_sub(at_most));
     for sequence in first..=newest.sequence {
-        let in_gap = known.gaps.iter().any(|(after, through)| (after + 1..=*through).contains(&sequence));
         let aim = Aim {
             target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
             exclusive: false,
             incarnation: Some(newest.incarnation),
             sequence: Some(sequence),
-            is_certain: process.run.config.wal_enabled && !in_gap,
+            is_certain: process.run.config.wal_enabled && known.leads_to(newest.incarnation, sequence),
             kind: "every sequence",
         };
         process.run.hit("restore/every sequence");
