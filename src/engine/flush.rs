@@ -146,7 +146,7 @@ impl Engine {
     }
 
     fn check_not_poisoned(&self) -> Result<()> {
-        if self.health.is_poisoned() { self.health.check() } else { Ok(()) }
+        self.health.poisoned().map_or(Ok(()), Err)
     }
 }
 
