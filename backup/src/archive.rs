@@ -147,6 +147,7 @@ pub(crate) fn archive(
             through,
             needed_after: needed_after(manifest, catalog, incarnation),
             at: end,
+            lost_after: None,
             idle: Vec::new(),
             archived: &mut archived,
         };
@@ -177,6 +178,8 @@ struct Export<'a> {
     /// Commits up to here need no log.
     needed_after: SequenceNumber,
     at: Option<WalPosition>,
+    /// The last commit before a break, while nothing behind that is archived.
+    lost_after: Option<SequenceNumber>,
     /// Pieces with nothing to replay at the end of a segment that goes on. They are archived with what comes behind
     /// them, so that a backup of a database in which nothing has changed adds nothing.
     idle: Vec<(ArchivePiece, LogPiece, Vec<u8>)>,
@@ -199,14 +202,23 @@ impl Export<'_> {
             return Ok(());
         }
         while self.at.is_none_or(|at| at.frame < self.through) {
-            let Some(piece) = self.next_piece(info)? else { break };
+            if self.at.is_none() {
+                // What comes before the first of this history is in a backup, or was given up.
+                self.lost_after.get_or_insert(self.needed_after);
+            }
+            let Some(mut piece) = self.next_piece(info)? else { break };
+            self.at = Some(piece.end);
+            if self.lost_after.is_some() && piece.lacks_beginning {
+                if piece.sequences.is_none() {
+                    continue;
+                }
+                piece.give_up_first_commit();
+            }
             let object = piece.encode();
             let entry = LogPiece::of(&piece, &object);
-            if self.at.is_none() {
-                // The first of this history here: what came before it is in a backup, or was given up.
-                self.lost(self.needed_after, entry.before());
+            if let Some(after) = self.lost_after.take() {
+                self.lost(after, entry.before());
             }
-            self.at = Some(piece.end);
             let is_idle = piece.sequences.is_none() && piece.restore_points.is_empty();
             self.idle.push((piece, entry, object));
             if !is_idle || info.accepted_through.is_some() {
@@ -274,8 +286,7 @@ impl Export<'_> {
         if piece.first_frame <= at.frame.next() {
             return Err(error.into());
         }
-        let before = piece.sequences.map_or(piece.end.sequence, |(first, _)| SequenceNumber(first.0 - 1));
-        self.lost(at.sequence, before);
+        self.lost_after.get_or_insert(at.sequence);
         Ok(Some(piece))
     }
 

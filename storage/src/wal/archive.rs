@@ -23,7 +23,7 @@ use std::sync::Arc;
 use lightning_db_crypto::Tag;
 
 use super::cursor::{LogBytes, Place, SegmentCursor};
-use super::frame::{FrameHead, FrameKind};
+use super::frame::{FrameHead, FrameKind, LAST_OF_LARGE};
 use super::links::decode_option;
 use super::record::Record;
 use super::replay::{Replay, ReplayPart};
@@ -54,6 +54,9 @@ pub struct ArchivePiece {
     pub sequences: Option<(SequenceNumber, SequenceNumber)>,
     /// The earliest and latest time of the commits that begin here.
     pub times: Option<(i64, i64)>,
+    /// Whether the first commit that is completed here, or the only one that is not, began before the first frame. Not part
+    /// of the encoded piece: the one before tells, if there is one.
+    pub lacks_beginning: bool,
     /// The restore points that are here. Not part of the encoded piece: names are not for everyone.
     pub restore_points: Vec<RestorePoint>,
     /// The frames.
@@ -108,6 +111,7 @@ pub fn export_range(
         end,
         sequences: export.sequences,
         times: export.times,
+        lacks_beginning: export.lacks_beginning || export.sequences.is_none() && tracker.lacks_beginning(),
         restore_points: export.restore_points,
         frames: export.frames,
     }))
@@ -119,6 +123,7 @@ struct Export {
     first: Option<FrameHead>,
     sequences: Option<(SequenceNumber, SequenceNumber)>,
     times: Option<(i64, i64)>,
+    lacks_beginning: bool,
     restore_points: Vec<RestorePoint>,
     frames: Vec<u8>,
 }
@@ -126,6 +131,7 @@ struct Export {
 impl Export {
     fn take(&mut self, tracker: &mut Tracker, head: &FrameHead, payload: &[u8]) -> Result<(), &'static str> {
         let before = tracker.last_sequence();
+        self.lacks_beginning |= tracker.lacks_beginning() && head.flags & LAST_OF_LARGE != 0;
         let (times, points) = (&mut self.times, &mut self.restore_points);
         tracker.frame(head, payload, &mut |record| match *record {
             Record::Commit { time_micros: at, .. } => {
@@ -215,8 +221,26 @@ impl ArchivePiece {
         if end.segment != info.id || end.offset.checked_sub(start) != Some(frames.len() as u64) {
             return Err(Malformed { what: "archive range" });
         }
-        let restore_points = Vec::new();
-        Ok(Self { info, start, first_frame, previous_tag, end, sequences, times, restore_points, frames })
+        let (restore_points, lacks_beginning) = (Vec::new(), false);
+        let piece = Self {
+            info,
+            start,
+            first_frame,
+            previous_tag,
+            end,
+            sequences,
+            times,
+            lacks_beginning,
+            restore_points,
+            frames,
+        };
+        Ok(piece)
+    }
+
+    /// Says no longer that the first commit is completed here: nobody has its beginning.
+    pub fn give_up_first_commit(&mut self) {
+        let rest = self.sequences.map(|(first, last)| (first.next(), last));
+        self.sequences = rest.filter(|(first, last)| first <= last);
     }
 
     /// The piece, ready to be replayed; `name` is how errors call it.

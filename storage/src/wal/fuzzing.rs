@@ -318,7 +318,7 @@ fn there_and_back(piece: ArchivePiece) -> ArchivePart {
     let name = Path::new("piece");
     let bytes = piece.encode();
     let read = ArchivePiece::decode(name, &bytes).expect("what was just encoded");
-    assert_eq!(read, ArchivePiece { restore_points: Vec::new(), ..piece });
+    assert_eq!(read, ArchivePiece { restore_points: Vec::new(), lacks_beginning: false, ..piece });
     read.into_part(name.to_path_buf())
 }
 

@@ -88,6 +88,11 @@ impl Tracker {
         self.sequence
     }
 
+    /// Whether a large commit is under way that began before the first frame.
+    pub(super) fn lacks_beginning(&self) -> bool {
+        self.large == Large::Unseen
+    }
+
     /// How many commits were completed.
     pub(super) fn commits(&self) -> u64 {
         self.commits
@@ -129,9 +134,10 @@ impl Tracker {
 
     /// Takes a frame without its records; whether it has any that are to be taken by [`record`](Self::record).
     pub(super) fn begin_frame(&mut self, head: &FrameHead, payload: &[u8]) -> Result<bool, Disorder> {
+        let is_first = self.frame.is_none();
         self.follow(head)?;
         match head.kind {
-            FrameKind::Open => self.open(head, payload).map(|()| false),
+            FrameKind::Open => self.open(head, payload, is_first).map(|()| false),
             FrameKind::Close => self.close(head, payload).map(|()| false),
             FrameKind::Marker if payload.is_empty() => Ok(false),
             FrameKind::Marker => Err("a marker frame with content"),
@@ -190,7 +196,7 @@ impl Tracker {
         Ok(())
     }
 
-    fn open(&mut self, head: &FrameHead, payload: &[u8]) -> Result<(), Disorder> {
+    fn open(&mut self, head: &FrameHead, payload: &[u8], is_first: bool) -> Result<(), Disorder> {
         let start = WalStart::decode(payload).map_err(|malformed| malformed.what)?;
         if self.sequence.is_some_and(|last| start.last_sequence < last) {
             return Err("a log segment that begins before the end of the one before");
@@ -199,7 +205,10 @@ impl Tracker {
         if !gapless && start.last_sequence > self.known_through {
             return Err("commits before this log segment are missing");
         }
-        if !gapless {
+        // Frames of the segment before were read from its middle on, and completed no commit: one of them began the commit
+        // that goes on here.
+        let goes_on = !is_first && self.sequence.is_none() && self.large == Large::Begun;
+        if !gapless && !goes_on {
             let within_commit =
                 start.after.is_some_and(|a| a.within_commit && a.sequence == start.last_sequence);
             self.large = if within_commit { Large::Unseen } else { Large::No };

@@ -85,6 +85,8 @@ fn an_archive_that_begins_late_replays_what_its_backup_lacks() {
     let later = pieces.iter().position(|piece| piece.sequences.is_some_and(|s| s.0.0 == 700)).unwrap();
     assert_eq!(replay_pieces(&home, pieces[later..].to_vec(), 699).unwrap(), expected[700..]);
     assert!(replay_pieces(&home, pieces[later..].to_vec(), 698).is_err());
+    // From the first part of the large commit on, with the segment that it began in read from its middle.
+    assert_eq!(replay_pieces(&home, pieces[within_large - 1..].to_vec(), 500).unwrap(), expected[501..]);
     let half_a_commit = pieces[..within_large].to_vec();
     assert_eq!(replay_pieces(&home, half_a_commit, 0).unwrap(), expected[..501]);
 }
@@ -160,4 +162,21 @@ fn what_was_given_up_or_is_damaged_is_not_archived() {
     assert_eq!(pieces.len(), 2);
     assert_eq!(pieces[0].end.offset, ends[3]);
     assert_eq!(replay_pieces(&home, pieces, 0).unwrap(), puts(5));
+}
+
+#[test]
+fn a_piece_tells_whether_the_beginning_of_its_first_commit_is_elsewhere() {
+    let (home, ..) = long_log();
+    let alone = |info| export_range(&home.ctx, info, None, FrameNumber(u64::MAX)).unwrap().unwrap();
+    let segments: Vec<ArchivePiece> = home.segments().iter().map(alone).collect();
+    let begins = segments.iter().position(|piece| piece.end.within_commit).unwrap();
+    let ends = begins + segments[begins..].iter().position(|piece| !piece.end.within_commit).unwrap();
+    assert!(ends > begins);
+    for (index, piece) in segments.iter().enumerate() {
+        assert_eq!(piece.lacks_beginning, (begins + 1..=ends).contains(&index), "{index}: {piece:?}");
+    }
+    let mut last = segments[ends].clone();
+    assert_eq!(last.sequences.unwrap().0, SequenceNumber(501));
+    last.give_up_first_commit();
+    assert_eq!(last.sequences.unwrap().0, SequenceNumber(502));
 }
