@@ -12,15 +12,16 @@ use std::time::SystemTime;
 use lightning_db_backup::{
     Goal, Phase, Phases, PlannedLeg, Repository, RestorePlan, Target, Wanted, materialise, plan, replay_leg,
 };
-use lightning_db_crypto::{KeySource, PublicKey};
+use lightning_db_crypto::{KeySource, Keyring, PublicKey};
 use lightning_db_recovery::{Aim, History, Known, Leg, Moment, Reached, ReplayTarget, Stop, locate};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{
     ArchivedThrough, Fork, Lineage, Manifest, ManifestStore, RepositoryCursor, RestorePoint,
 };
-use lightning_db_storage::segment::SealContext;
+use lightning_db_storage::segment::{SaltCount, SealContext};
 use lightning_db_storage::vfs::Vfs;
 use lightning_db_storage::{FrameNumber, Incarnation, SequenceNumber, StorageError};
+use lightning_db_sync::RwLock;
 
 use crate::backup::{NoProgress, Progress, store_at};
 use crate::config::LightningDbConfig;
@@ -182,14 +183,16 @@ impl Restore<'_> {
             incarnation,
             ..self.plan.version.clone()
         };
-        KeyringStore::new(Arc::clone(vfs), scratch).commit(&self.plan.keyring, &**entropy)?;
-        ManifestStore::new(Arc::clone(vfs), scratch).commit(&version, &self.plan.keyring, &**entropy)?;
+        // A data key that nothing here is sealed with may be one that was destroyed since.
+        let keyring = self.plan.keyring.narrowed(&version.segments.iter().map(|info| info.epoch).collect());
+        KeyringStore::new(Arc::clone(vfs), scratch).commit(&keyring, &**entropy)?;
+        ManifestStore::new(Arc::clone(vfs), scratch).commit(&version, &keyring, &**entropy)?;
         phases.end("copy");
         let reached = Engine::replay_restored(
             scratch,
             self.config(),
             self.environment,
-            |ctx| self.history(ctx),
+            || self.history(),
             |manifest, reached| self.enter_history(manifest, &reached.moment),
         )?;
         phases.end("replay");
@@ -211,7 +214,9 @@ impl Restore<'_> {
     }
 
     /// The log from the backup to the goal.
-    fn history(&self, ctx: &Arc<SealContext>) -> Result<History> {
+    fn history(&self) -> Result<History> {
+        let keyring = self.plan.keyring.duplicate();
+        let ctx = Arc::new(repository_context(self.environment, self.repository, keyring));
         let version = &self.plan.version;
         let known = Known {
             start: Moment {
@@ -227,10 +232,10 @@ impl Restore<'_> {
             Goal::Sequence(sequence) => Stop { moment: Moment { sequence, ..known.start }, last_point: None },
             Goal::Time { micros, exclusive } => {
                 let aim = Aim { target: ReplayTarget::Time(micros), exclusive };
-                locate(&mut History::new(&known, self.legs(ctx)), &known, &aim)?
+                locate(&mut History::new(&known, self.legs(&ctx)), &known, &aim)?
             }
         };
-        Ok(History::new(&known, self.legs(ctx)).until(stop))
+        Ok(History::new(&known, self.legs(&ctx)).until(stop))
     }
 
     /// The restored database is a new history, which left the one that it was restored from at `end`. From there on its
@@ -285,6 +290,25 @@ pub(crate) fn legs(repository: &Repository, ctx: &Arc<SealContext>, planned: &[P
         source: Box::new(replay_leg(repository, Arc::clone(ctx), leg)),
     };
     planned.iter().map(leg).collect()
+}
+
+/// What the objects of a repository are opened with.
+pub(crate) fn repository_context(
+    environment: &Environment,
+    repository: &Repository,
+    keyring: Keyring,
+) -> SealContext {
+    SealContext {
+        vfs: Arc::clone(&environment.vfs),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
+        suite: Arc::clone(keyring.suite()),
+        database: keyring.database_id(),
+        keyring: Arc::new(RwLock::new(keyring)),
+        incarnation: Incarnation::default().into(),
+        directory: PathBuf::from(repository.place()),
+        salts: SaltCount::default(),
+    }
 }
 
 /// Refuses a target that has anything in it.

@@ -7,21 +7,20 @@ use lightning_db_backup::{
     BackupError, Catalog, Level, NoProgress, Repository, VerifyReport, open_keyring, open_segments, verify,
     whole_log,
 };
-use lightning_db_crypto::{KeySource, Keyring, PublicKey};
+use lightning_db_crypto::{KeySource, PublicKey};
 use lightning_db_recovery::check::{self, CheckReport, Depth, Place};
 use lightning_db_recovery::{History, Known, Moment};
 use lightning_db_storage::Incarnation;
 use lightning_db_storage::manifest::Manifest;
-use lightning_db_storage::segment::{SaltCount, SealContext};
+use lightning_db_storage::segment::SealContext;
 use lightning_db_storage::wal::LogSource;
-use lightning_db_sync::RwLock;
 
 use crate::backup::{BackupSummary, Progress, store_at};
 use crate::database::Database;
 use crate::environment::Environment;
 use crate::error::repository::interval_of_backup;
 use crate::error::{Error, ReachableInterval, Result};
-use crate::restore::{RecoveryTarget, RestoreOptions, legs};
+use crate::restore::{RecoveryTarget, RestoreOptions, legs, repository_context};
 
 /// How deep a verification of a repository goes. Each level does what those before it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,7 +193,7 @@ impl<'a> Contents<'a> {
         let catalog = repository.catalog()?;
         let keyring = open_keyring(repository, &catalog, key.resolve()?.as_deref())?;
         catalog.require_signer(keyring.public_key())?;
-        let ctx = Arc::new(seal_context(environment, repository, keyring));
+        let ctx = Arc::new(repository_context(environment, repository, keyring));
         Ok(Self { repository, catalog, ctx })
     }
 
@@ -260,20 +259,6 @@ fn note(error: Error, backups: Vec<u64>, report: &mut RepositoryReport) -> Resul
         other => return Err(other),
     }
     Ok(())
-}
-
-fn seal_context(environment: &Environment, repository: &Repository, keyring: Keyring) -> SealContext {
-    SealContext {
-        vfs: Arc::clone(&environment.vfs),
-        clock: Arc::clone(&environment.clock),
-        entropy: Arc::clone(&environment.entropy),
-        suite: Arc::clone(keyring.suite()),
-        database: keyring.database_id(),
-        keyring: Arc::new(RwLock::new(keyring)),
-        incarnation: Incarnation::default().into(),
-        directory: PathBuf::from(repository.place()),
-        salts: SaltCount::default(),
-    }
 }
 
 /// Restores a backup to a scratch directory, checks the result, and removes it.

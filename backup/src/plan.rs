@@ -62,7 +62,7 @@ pub struct RestorePlan {
     pub incarnation: Incarnation,
     /// The histories that it grew out of.
     pub ancestry: Vec<Fork>,
-    /// The keyring that opens all of it.
+    /// The keyring that opens all of it, with all data keys that the repository has.
     pub keyring: Keyring,
     /// Where to stop.
     pub goal: Goal,
@@ -154,7 +154,8 @@ pub fn plan(
     })
 }
 
-/// The newest keyring that opens. It has the keys of all epochs before it, except those that were destroyed.
+/// The newest keyring that opens, with the data keys of all others beside it: histories that were restored from one
+/// backup have keys of their own.
 ///
 /// # Errors
 /// Why the newest one does not open, if none does.
@@ -163,21 +164,39 @@ pub fn open_keyring(
     catalog: &Catalog,
     provider: Option<&dyn KeyProvider>,
 ) -> Result<Keyring> {
-    let mut keyrings = catalog.needed_keyrings();
-    keyrings.sort_by_key(|keyring| std::cmp::Reverse(keyring.generation));
-    keyrings.dedup();
+    let mut objects = Vec::new();
+    for object in catalog.needed_keyrings().into_iter().rev() {
+        if !objects.contains(&object) {
+            objects.push(object);
+        }
+    }
+    let mut opened: Option<Keyring> = None;
     let mut first_error = None;
-    for object in keyrings {
-        let opened = read_keyring(repository, &object)
-            .and_then(|bytes| Keyring::open(&bytes, provider).map_err(BackupError::from));
-        match opened {
-            Ok(keyring) => return Ok(keyring),
+    for object in objects {
+        match read_keyring(repository, &object).and_then(|bytes| add_keyring(&mut opened, &bytes, provider)) {
+            Ok(()) => {}
+            Err(error) if opened.is_some() => {
+                // What needs it says so; the rest can be restored without it.
+                tracing::warn!(object = object.name(), %error, "a keyring of the repository does not open");
+            }
             Err(error) => {
                 first_error.get_or_insert(error);
             }
         }
     }
-    Err(first_error.unwrap_or_else(|| no_backup(catalog)))
+    opened.ok_or_else(|| first_error.unwrap_or_else(|| no_backup(catalog)))
+}
+
+fn add_keyring(
+    opened: &mut Option<Keyring>,
+    bytes: &[u8],
+    provider: Option<&dyn KeyProvider>,
+) -> Result<()> {
+    match opened {
+        None => *opened = Some(Keyring::open(bytes, provider)?),
+        Some(keyring) => keyring.adopt_epochs(&keyring.open_relative(bytes)?)?,
+    }
+    Ok(())
 }
 
 /// All log of a history that can be replayed, from the oldest backup on that leads into it, and that backup's number.

@@ -15,7 +15,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ use crate::{
     AeadSuite, ContentHasher, CryptoError, DatabaseId, Entropy, EpochId, KeyProvider, PublicKey, Purpose,
     SecretKey, SigningKey, SlotId, SuiteId, WrappedKey, derive, open_object, seal_object,
 };
-use codec::{Body, Clear, MAX_EPOCHS};
+use codec::{Body, Clear, MAX_EPOCHS, Parsed};
 
 /// The longest keyring in bytes: a longer file is none, and need not be read.
 pub const MAX_KEYRING_LEN: usize = 2 * 1024 * 1024;
@@ -33,6 +33,7 @@ pub const MAX_KEYRING_LEN: usize = 2 * 1024 * 1024;
 /// without a key takes the same path through the code as one with a key.
 const NO_SECRET: [u8; 32] = *b"lightning_db without encryption.";
 const FIRST_LABEL: &str = "default";
+const FIRST_EPOCH: EpochId = EpochId(1);
 const EPOCH_PREFIX_LEN: usize = 4;
 
 /// The decrypted keyring of an open database.
@@ -44,7 +45,7 @@ pub struct Keyring {
     signing: SigningKey,
     next_slot: u32,
     slots: Vec<Slot>,
-    next_epoch: u32,
+    /// Oldest first; the last is the current one.
     epochs: Vec<Epoch>,
 }
 
@@ -149,10 +150,9 @@ impl Keyring {
             signing: SigningKey::from_seed(SecretKey::random(entropy)?),
             next_slot: 1,
             slots: Vec::new(),
-            next_epoch: 1,
             epochs: Vec::new(),
         };
-        keyring.start_epoch(entropy, now_micros)?;
+        keyring.begin_epoch(FIRST_EPOCH, entropy, now_micros)?;
         if let Some(provider) = encryption {
             keyring.add_slot(provider, FIRST_LABEL, entropy, now_micros)?;
         }
@@ -183,8 +183,25 @@ impl Keyring {
         if !commits_to(&master, clear) {
             return Err(codec::malformed("its commitment is not that of its master key".into()));
         }
-        let suite = clear.suite.suite();
-        let Body { signing, next_epoch, epochs } = parsed.open_body(&*suite, &master)?;
+        Self::open_with(parsed, master)
+    }
+
+    /// Opens another stored keyring of this database: an earlier one, or that of a copy that went its own way.
+    ///
+    /// # Errors
+    /// [`CryptoError::WrongKey`] if it is of another database, or of another master key; else as [`open`](Self::open).
+    pub fn open_relative(&self, bytes: &[u8]) -> Result<Self, CryptoError> {
+        let parsed = codec::parse(bytes)?;
+        if parsed.clear.database != self.database || !commits_to(&self.master, &parsed.clear) {
+            let what = "a keyring of another database, or with another master key".into();
+            return Err(CryptoError::WrongKey { what });
+        }
+        Self::open_with(parsed, self.master.duplicate())
+    }
+
+    fn open_with(parsed: Parsed<'_>, master: SecretKey) -> Result<Self, CryptoError> {
+        let suite = parsed.clear.suite.suite();
+        let Body { signing, epochs } = parsed.open_body(&*suite, &master)?;
         let clear = parsed.clear;
         let keyring = Self {
             database: clear.database,
@@ -194,7 +211,6 @@ impl Keyring {
             signing,
             next_slot: clear.next_slot,
             slots: clear.slots,
-            next_epoch,
             epochs,
         };
         for epoch in &keyring.epochs {
@@ -223,7 +239,6 @@ impl Keyring {
             signing: SigningKey::from_seed(self.signing.seed().duplicate()),
             next_slot: self.next_slot,
             slots: self.slots.clone(),
-            next_epoch: self.next_epoch,
             epochs: self.epochs.iter().map(epoch).collect(),
         }
     }
@@ -263,23 +278,77 @@ impl Keyring {
         self.current().info.id
     }
 
-    /// Draws a new data key and makes it the current one.
+    /// Draws a new data key and makes it the current one. Its number is drawn too: databases that were restored from one
+    /// backup, and go on side by side, must not give one number to two keys.
     ///
     /// # Errors
     /// [`CryptoError::Entropy`]; [`CryptoError::TooLarge`] beyond 10,000 epochs.
     pub fn start_epoch(&mut self, entropy: &dyn Entropy, now_micros: i64) -> Result<EpochId, CryptoError> {
-        let full = CryptoError::TooLarge { what: "the number of data keys", max: MAX_EPOCHS as u64 };
-        if self.epochs.len() >= MAX_EPOCHS {
-            return Err(full);
+        loop {
+            let mut number = [0; EPOCH_PREFIX_LEN];
+            entropy.fill(&mut number)?;
+            let id = EpochId(u32::from_le_bytes(number));
+            if id > FIRST_EPOCH && !self.has_epoch(id) {
+                return self.begin_epoch(id, entropy, now_micros);
+            }
         }
-        let id = EpochId(self.next_epoch);
-        let next_epoch = self.next_epoch.checked_add(1).ok_or(full)?;
+    }
+
+    fn begin_epoch(
+        &mut self,
+        id: EpochId,
+        entropy: &dyn Entropy,
+        now_micros: i64,
+    ) -> Result<EpochId, CryptoError> {
+        self.require_room(1)?;
         let key = SecretKey::random(entropy)?;
         let commitment = self.epoch_commitment(id, &key);
         self.epochs.push(Epoch { info: EpochInfo { id, created_micros: now_micros, commitment }, key });
-        self.next_epoch = next_epoch;
         self.generation += 1;
         Ok(id)
+    }
+
+    fn require_room(&self, count: usize) -> Result<(), CryptoError> {
+        if self.epochs.len() + count <= MAX_EPOCHS {
+            return Ok(());
+        }
+        Err(CryptoError::TooLarge { what: "the number of data keys", max: MAX_EPOCHS as u64 })
+    }
+
+    fn has_epoch(&self, id: EpochId) -> bool {
+        self.epochs.iter().any(|epoch| epoch.info.id == id)
+    }
+
+    /// Takes the data keys of another keyring of this database that this one lacks, to read what they sealed. The current
+    /// one stays.
+    ///
+    /// # Errors
+    /// [`CryptoError::Malformed`] if both have a key of one number, and not the same; [`CryptoError::TooLarge`] beyond
+    /// 10,000 epochs.
+    pub fn adopt_epochs(&mut self, other: &Self) -> Result<(), CryptoError> {
+        for epoch in &other.epochs {
+            let known = self.epochs.iter().find(|known| known.info.id == epoch.info.id);
+            match known.map(|known| known.info.commitment == epoch.info.commitment) {
+                Some(true) => {}
+                Some(false) => {
+                    let what = format!("another keyring has another data key of number {}", epoch.info.id);
+                    return Err(codec::malformed(what));
+                }
+                None => {
+                    self.require_room(1)?;
+                    self.epochs.insert(0, Epoch { info: epoch.info, key: epoch.key.duplicate() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A second keyring with the current data key and those of `wanted` that this one has, and no others.
+    pub fn narrowed(&self, wanted: &BTreeSet<EpochId>) -> Self {
+        let mut narrowed = self.duplicate();
+        let current = self.current_epoch();
+        narrowed.epochs.retain(|epoch| epoch.info.id == current || wanted.contains(&epoch.info.id));
+        narrowed
     }
 
     /// Forgets a data key: what was sealed with it can never be opened again, except with a copy

@@ -1,12 +1,11 @@
 //! The end of a restore: archived log is replayed into files that were copied from a repository.
 
 use std::path::Path;
-use std::sync::Arc;
+
 
 use lightning_db_recovery::redo::replay;
 use lightning_db_recovery::{History, Reached};
 use lightning_db_storage::manifest::Manifest;
-use lightning_db_storage::segment::SealContext;
 use lightning_db_storage::wal::WalStart;
 
 use super::Engine;
@@ -26,12 +25,12 @@ impl Engine {
         path: &Path,
         config: LightningDbConfig,
         environment: &Environment,
-        log: impl FnOnce(&Arc<SealContext>) -> Result<History>,
+        log: impl FnOnce() -> Result<History>,
         finish: impl FnOnce(&mut Manifest, &Reached),
     ) -> Result<Reached> {
         let held = lock(&*environment.vfs, path)?;
         let engine = Self::load(path, config, environment, Some(held))?;
-        let mut history = log(&engine.ctx)?;
+        let mut history = log()?;
         let flushed = engine.catalog.read(|manifest| manifest.flushed_sequence);
         replay(&mut history, flushed, &mut Redo::into_files(&engine))?;
         let reached = history.finish().map_err(Error::from)?;

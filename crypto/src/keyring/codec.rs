@@ -21,7 +21,7 @@
 //! body       sealed object (see `sealed.rs`), label "keyring body", context database id,
 //!            associated data the whole clear part; inside:
 //!              seed of the signing key                 32 B
-//!              next epoch                               u32
+//!              reserved                                 u32 (0; early programs wrote a number, which tells nothing)
 //!              number of epochs, at most 10 000         u32
 //!              epochs: domain u32 (0) ‖ number u32 ‖ created i64 ‖ data key 32 B ‖ commitment 32 B
 //! end        BLAKE3 of everything before it            32 B
@@ -31,6 +31,8 @@
 //! a wrong key. It protects against nobody: the body's seal, which covers the clear part, does.
 //!
 //! The domain of an epoch leaves room for parts of a database that have data keys of their own.
+
+use std::collections::BTreeSet;
 
 use zeroize::Zeroizing;
 
@@ -69,7 +71,6 @@ pub(super) struct Clear {
 /// What the master key opens.
 pub(super) struct Body {
     pub(super) signing: SigningKey,
-    pub(super) next_epoch: u32,
     pub(super) epochs: Vec<Epoch>,
 }
 
@@ -217,7 +218,7 @@ pub(super) fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
     // Room for all of it, so that no reallocation leaves keys behind.
     let mut out = Zeroizing::new(Vec::with_capacity(32 + 8 + keyring.epochs.len() * EPOCH_LEN));
     out.extend_from_slice(keyring.signing.seed().expose());
-    out.extend_from_slice(&keyring.next_epoch.to_le_bytes());
+    put_u32(&mut out, 0);
     put_u32(&mut out, keyring.epochs.len());
     for epoch in &keyring.epochs {
         out.extend_from_slice(&DEFAULT_DOMAIN.to_le_bytes());
@@ -232,18 +233,20 @@ pub(super) fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
 fn decode_body(plain: &[u8]) -> Result<Body, CryptoError> {
     let mut reader = Reader::new(plain);
     let signing = SigningKey::from_seed(reader.key("signing key")?);
-    let next_epoch = reader.u32("next epoch")?;
+    reader.u32("a reserved place")?;
     let count = reader.count("number of epochs", MAX_EPOCHS)?;
     let epochs = (0..count).map(|_| decode_epoch(&mut reader)).collect::<Result<Vec<_>, _>>()?;
     if !reader.left().is_empty() {
         return Err(malformed("bytes are left over after its epochs".into()));
     }
-    let ascending = epochs.windows(2).all(|pair| pair[0].info.id < pair[1].info.id);
-    let newest = epochs.last().ok_or_else(|| malformed("it has no data key".into()))?;
-    if !ascending || newest.info.id.0 >= next_epoch {
-        return Err(malformed("its epochs are not numbered in order".into()));
+    if epochs.is_empty() {
+        return Err(malformed("it has no data key".into()));
     }
-    Ok(Body { signing, next_epoch, epochs })
+    let numbers: BTreeSet<_> = epochs.iter().map(|epoch| epoch.info.id).collect();
+    if numbers.len() < epochs.len() {
+        return Err(malformed("two of its data keys have one number".into()));
+    }
+    Ok(Body { signing, epochs })
 }
 
 fn decode_epoch(reader: &mut Reader<'_>) -> Result<Epoch, CryptoError> {

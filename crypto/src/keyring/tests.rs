@@ -311,8 +311,52 @@ fn epochs_start_and_are_destroyed() {
     assert!(matches!(lost, Err(CryptoError::EpochNotFound(id)) if id == old));
     assert!(keyring.segment_key(old, 1, &[0; 24]).is_err());
     assert_eq!(keyring.epochs().len(), 1);
-    let mut keyring = keyring;
-    assert!(keyring.start_epoch(&OsEntropy, NOW).expect("started") > new);
+}
+
+#[test]
+fn copies_that_go_their_own_ways_give_their_data_keys_numbers_of_their_own() {
+    let mut one = encrypted();
+    let first = one.current_epoch();
+    let mut other = Keyring::open(&stored(&one), Some(&raw(1))).expect("opened");
+    let (of_one, of_other) = (one.start_epoch(&OsEntropy, NOW), other.start_epoch(&OsEntropy, NOW));
+    let (of_one, of_other) = (of_one.expect("started"), of_other.expect("started"));
+    assert_ne!(of_one, of_other);
+    let sealed = other.seal_small(&OsEntropy, "note", b"", b"", b"there").expect("sealed");
+
+    let relative = one.open_relative(&stored(&other)).expect("of the same database");
+    one.adopt_epochs(&relative).expect("adopted");
+    assert_eq!(one.open_small("note", b"", b"", &sealed).expect("opened").as_slice(), b"there");
+    assert_eq!((one.current_epoch(), one.epochs().len()), (of_one, 3));
+    one.adopt_epochs(&relative).expect("nothing new");
+    assert_eq!(one.epochs().len(), 3);
+
+    let narrowed = one.narrowed(&[first].into());
+    let numbers: Vec<_> = narrowed.epochs().iter().map(|epoch| epoch.id).collect();
+    assert_eq!((numbers, narrowed.current_epoch()), (vec![first, of_one], of_one));
+    let stranger = Keyring::create(Some(&raw(1)), DatabaseId([9; 16]), &OsEntropy, NOW).expect("created");
+    assert!(matches!(one.open_relative(&stored(&stranger)), Err(CryptoError::WrongKey { .. })));
+}
+
+#[test]
+fn two_data_keys_of_one_number_are_never_mixed() {
+    let seeded = |seed| SeededEntropy::new(seed);
+    let mut one = encrypted();
+    let mut other = Keyring::open(&stored(&one), Some(&raw(1))).expect("opened");
+    let number = one.start_epoch(&seeded(7), NOW).expect("started");
+    // The same number, and then another key.
+    struct Drawn(SeededEntropy, SeededEntropy);
+    impl std::fmt::Debug for Drawn {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Drawn")
+        }
+    }
+    impl Entropy for Drawn {
+        fn fill(&self, buf: &mut [u8]) -> Result<(), CryptoError> {
+            if buf.len() == 4 { self.0.fill(buf) } else { self.1.fill(buf) }
+        }
+    }
+    assert_eq!(other.start_epoch(&Drawn(seeded(7), seeded(8)), NOW).expect("started"), number);
+    assert!(matches!(one.adopt_epochs(&other), Err(CryptoError::Malformed { .. })));
 }
 
 #[test]
@@ -446,7 +490,7 @@ fn the_first_format_opens() {
 fn fixture_v1() -> Keyring {
     let entropy = SeededEntropy::new(42);
     let mut keyring = Keyring::create(Some(&raw(0x42)), DATABASE, &entropy, NOW).expect("created");
-    keyring.start_epoch(&entropy, NOW + 1).expect("started");
+    keyring.begin_epoch(EpochId(2), &entropy, NOW + 1).expect("started");
     keyring.add_slot(&passphrase("correct horse"), "people", &entropy, NOW + 2).expect("added");
     keyring
 }

@@ -141,3 +141,30 @@ fn a_process_that_dies_in_a_backup_goes_on_with_the_repository() {
         }
     }
 }
+
+#[test]
+fn a_backup_that_was_not_heard_of_is_known_also_when_its_log_was_given_up() {
+    for crash_at in 0.. {
+        let config = LightningDbConfig { max_retained_log: 128 << 10, ..config() };
+        let mut world = World::with(61, config);
+        world.commits(5);
+        world.backup();
+        world.commits(5);
+        let plan = FaultPlan::new();
+        let faulty = FaultyVfs::over_memory(world.memory.clone(), plan.clone());
+        plan.crash_at(crash_at);
+        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(Arc::new(faulty), Path::new("/repo")));
+        let died = back_up_into(&world.db, &store, &NoProgress).is_err();
+        drop(store);
+        for _ in 0..4 {
+            world.db.put(b"large", &vec![7; 150_000]).expect("put");
+            world.db.checkpoint().expect("flushed");
+        }
+        let report = world.db.backup("/repo");
+        assert!(report.is_ok(), "crash at {crash_at}: {report:?}");
+        if !died {
+            assert!(crash_at > 20, "a backup makes more calls than {crash_at}");
+            break;
+        }
+    }
+}

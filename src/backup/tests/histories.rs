@@ -136,3 +136,37 @@ fn log_of_a_history_that_no_backup_has_seen_waits_for_one() {
     assert_eq!(wanderer.told.len(), 4);
     wanderer.check(99);
 }
+
+#[test]
+fn restored_copies_that_drew_data_keys_of_their_own_share_a_repository() {
+    let mut world = World::new(71);
+    world.commits(10);
+    let common = world.backup().backup;
+    let options = || RestoreOptions {
+        target: RecoveryTarget::Backup(common),
+        encryption_key: key(),
+        ..Default::default()
+    };
+    let mut expected = Vec::new();
+    for place in ["/one", "/two"] {
+        Database::restore_with(&world.environment, "/repo", place, options(), &NoProgress).expect("restored");
+        let db = Database::open_in(world.environment.clone(), place, config()).expect("opened");
+        for step in 0..2 {
+            db.rotate_data_key().expect("a new data key");
+            db.put(b"who", format!("{place} {step}").as_bytes()).expect("put");
+            db.compact().expect("compacted");
+            let report = db.backup("/repo").expect("a backup");
+            expected.push((report.backup, contents(&db).expect("contents")));
+        }
+        db.close().expect("closed");
+    }
+    world.db.put(b"who", b"the original").expect("put");
+    expected.push((world.backup().backup, contents(&world.db).expect("contents")));
+
+    let report = verified(&world, VerifyLevel::Restore);
+    assert!(report.is_sound(), "{:?}", report.problems);
+    for (backup, model) in expected {
+        let (_, found) = world.restore(RecoveryTarget::Backup(backup), false).expect("restored");
+        assert_eq!(found, model, "backup {backup}");
+    }
+}

@@ -160,6 +160,7 @@ impl Client<'_> {
         let may_diverge = taken.with(|known| known.may_diverge);
         let points = self.run.world().points.restore.clone();
         let place = taken.place.clone();
+        self.run.note(&format!("  backup into {}", place.display()));
         let outcome = self.process.judge("backup", self.db.backup(&place), |error| {
             may_diverge && matches!(error, Error::Diverged { .. })
         })?;
