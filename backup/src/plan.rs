@@ -187,11 +187,7 @@ pub fn open_keyring(
     opened.ok_or_else(|| first_error.unwrap_or_else(|| no_backup(catalog)))
 }
 
-fn add_keyring(
-    opened: &mut Option<Keyring>,
-    bytes: &[u8],
-    provider: Option<&dyn KeyProvider>,
-) -> Result<()> {
+fn add_keyring(opened: &mut Option<Keyring>, bytes: &[u8], provider: Option<&dyn KeyProvider>) -> Result<()> {
     match opened {
         None => *opened = Some(Keyring::open(bytes, provider)?),
         Some(keyring) => keyring.adopt_epochs(&keyring.open_relative(bytes)?)?,

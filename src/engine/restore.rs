@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use lightning_db_recovery::redo::replay;
 use lightning_db_recovery::{History, Reached};
 use lightning_db_storage::manifest::Manifest;
