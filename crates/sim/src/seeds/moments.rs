@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lightning_db::{Database, Error, Snapshot};
+use lightning_db_sync::thread::{self, ScopedJoinHandle};
 
 use super::client::Client;
 use super::model::Change;
@@ -27,6 +28,28 @@ impl Points {
     pub(crate) fn fresh(&mut self, kind: &str) -> String {
         self.drawn += 1;
         format!("{kind}-{}", self.drawn)
+    }
+}
+
+/// What goes on beside a step back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Drop,
+    Checkpoint,
+    Compact,
+    Scan,
+}
+
+impl Beside {
+    const ALL: [Self; 4] = [Self::Drop, Self::Checkpoint, Self::Compact, Self::Scan];
+
+    fn act(self, db: &Database, name: &str) -> lightning_db::Result<()> {
+        match self {
+            Self::Drop => db.drop_named_checkpoint(name),
+            Self::Checkpoint => db.checkpoint(),
+            Self::Compact => db.compact(),
+            Self::Scan => db.scan(None, None)?.try_for_each(|entry| entry.map(drop)),
+        }
     }
 }
 
@@ -96,12 +119,38 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Goes back to a checkpoint.
+    /// Goes back to a checkpoint, while somebody else may be at something that the step has to wait for, or to outrun.
     pub(crate) fn roll_back(&mut self) -> Step {
         let Some((name, to)) = self.draw_named() else { return self.create_named() };
+        let beside = self.random.once_in(2).then(|| *self.random.pick(&Beside::ALL));
+        if let Some(Beside::Drop) = beside {
+            self.run.world().points.unsure.insert(name.clone(), ());
+        }
+        let mut other = Ok(());
         let done = self.commit("rollback_to", Change::Back(to), |client| {
-            client.db.rollback_to(&name).map(|sequence| Some(sequence.0))
+            let (db, name) = (client.db, &name);
+            let done = thread::scope(|scope| {
+                let running = beside.map(|beside| scope.spawn(move || beside.act(db, name)));
+                let done = db.rollback_to(name);
+                other = running.map_or(Ok(Ok(())), ScopedJoinHandle::join).unwrap_or(Err(Error::Closed));
+                done
+            });
+            match done {
+                // Who drops it may come first: there was no step then.
+                Err(Error::NotFound { .. }) if beside == Some(Beside::Drop) => {
+                    Err(Error::TransactionConflict)
+                }
+                done => done.map(|sequence| Some(sequence.0)),
+            }
         })?;
+        match beside {
+            Some(Beside::Drop) => self.note_dropped(&name, other)?,
+            Some(beside) => {
+                self.run.hit(&format!("rollback/beside {beside:?}"));
+                self.process.expect("beside a step back", other)?;
+            }
+            None => {}
+        }
         if let Ok(sequence) = done {
             let mut world = self.run.world();
             world.oracle.promise(sequence);
