@@ -41,7 +41,7 @@ enum Beside {
 }
 
 impl Beside {
-    const ALL: [Self; 4] = [Self::Drop, Self::Checkpoint, Self::Compact, Self::Scan];
+    const ALL: [Self; 5] = [Self::Drop, Self::Drop, Self::Checkpoint, Self::Compact, Self::Scan];
 
     fn act(self, db: &Database, name: &str) -> lightning_db::Result<()> {
         match self {
