@@ -54,6 +54,11 @@ pub trait Engine: Send + Sync {
     /// Those of `work`, and of what an engine does to begin.
     fn session(&self, work: &mut dyn FnMut(&mut dyn Session) -> Result<()>) -> Result<()>;
 
+    /// Whether each session has a cache of its own, which is empty when it begins.
+    fn has_cache_per_session(&self) -> bool {
+        false
+    }
+
     /// Writes everything out and does what an engine leaves for later: merges, compaction, log checkpoints.
     ///
     /// # Errors

@@ -82,6 +82,10 @@ impl Engine for SqlCipher {
         work(&mut thread)
     }
 
+    fn has_cache_per_session(&self) -> bool {
+        true
+    }
+
     fn settle(&self) -> Result<()> {
         let db = self.first.lock().map_err(|_| "a thread panicked")?;
         db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

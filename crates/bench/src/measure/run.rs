@@ -10,6 +10,9 @@ use crate::Result;
 /// The time that one number of a series stands for.
 const WINDOW: Duration = Duration::from_millis(100);
 
+/// Steps that take longer count as this long, an hour: none does.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
 /// Gaps longer than this are stalls.
 const STALL: Duration = Duration::from_millis(10);
 
@@ -61,7 +64,7 @@ impl Run {
     ) -> Result<Self> {
         let mut latencies = Vec::new();
         for kind in kinds {
-            latencies.push((*kind, Histogram::new(3)?));
+            latencies.push((*kind, Histogram::new_with_max(LONGEST_NS, 3)?));
         }
         let mut run = Self {
             operations: 0,
@@ -177,6 +180,9 @@ fn processor_seconds() -> f64 {
 /// # Errors
 /// The first error of a thread.
 pub fn in_threads(threads: u64, work: impl Fn(u64) -> Result<Run> + Sync) -> Result<Run> {
+    if threads == 1 {
+        return work(0);
+    }
     let runs: Vec<Result<Run>> = std::thread::scope(|scope| {
         let work = &work;
         let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
@@ -205,6 +211,11 @@ mod tests {
         })?;
         assert_eq!((run.operations, run.ran_out_of_time), (400, false));
         assert_eq!((run.latencies[0].1.len(), run.latencies[1].1.len()), (14, 12));
+        let slow = Run::measure(Limit { steps: 3, seconds: 60.0 }, Every(1), &["a"], |_| {
+            std::thread::sleep(Duration::from_millis(2));
+            Ok((1, 0))
+        })?;
+        assert!(slow.reading().latencies["a"].p50 >= 2e6 && slow.gap_max >= Duration::from_millis(2));
         let short = Run::measure(Limit { steps: u64::MAX, seconds: 0.01 }, Every(1), &["a"], |_| Ok((1, 0)))?;
         assert!(short.ran_out_of_time && short.seconds < 1.0);
         Ok(())

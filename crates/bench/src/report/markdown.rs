@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::targets::{TARGETS, short};
 use super::text::{duration, figure, grouped, times};
-use super::{GroupResult, Machine, Report};
+use super::{GroupResult, Machine, Report, RowResult};
 use crate::engine::Variant;
 use crate::measure::Outcome;
 
@@ -36,6 +36,7 @@ pub(super) fn document(report: &Report) -> String {
     text += &targets(report);
     for group in &report.groups {
         text += &table(report, group);
+        text += &processor_time(report, group);
         text += &costs(group);
         text += &absences(group);
     }

@@ -164,3 +164,70 @@ pub fn again(options: &Again) -> Result<()> {
     println!("{}", table(&all));
     write(&all, options.json.as_deref(), options.html.as_deref(), options.markdown.as_deref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Latency;
+
+    fn report() -> Report {
+        let mut fast = Reading::of(6e6).with("processor_ns_each", 150.0);
+        fast.latencies.insert("get".into(), Latency { p50: 120.0, ..Latency::default() });
+        fast.series = vec![1.0, 2.0, 3.0];
+        let results = BTreeMap::from([
+            (Variant::Lightning, Outcome::Measured(fast)),
+            (Variant::Rocksdb, Outcome::Measured(Reading::of(2e6).with("processor_ns_each", 450.0))),
+            (Variant::Redb, Outcome::Absent("it has <no> such call".into())),
+        ]);
+        let row = RowResult {
+            id: "get-uniform".into(),
+            title: "get".into(),
+            unit: Unit::PerSecond,
+            rounds: results.keys().map(|&variant| (variant, vec![1.0])).collect(),
+            results,
+        };
+        let settings = [Variant::Lightning, Variant::Rocksdb, Variant::Redb]
+            .map(|variant| (variant, vec![("cache".to_owned(), "1 MiB".to_owned())]));
+        let group = GroupResult {
+            group: Group::ReadCached,
+            keys: 1000,
+            value_bytes: 100,
+            cache_bytes: 1 << 20,
+            settings: settings.into_iter().collect(),
+            rows: vec![row],
+        };
+        Report {
+            machine: Machine::here(),
+            command: "cargo xtask bench".into(),
+            rounds: 3,
+            seconds: 1.0,
+            groups: vec![group],
+        }
+    }
+
+    #[test]
+    fn ratios_are_above_one_where_we_lead_whatever_the_unit() {
+        let mut row = report().groups.remove(0).rows.remove(0);
+        assert_eq!(row.ratio(Variant::Lightning, Variant::Rocksdb), Some(3.0));
+        assert_eq!(row.ratio(Variant::Lightning, Variant::Redb), None);
+        row.unit = Unit::Milliseconds;
+        assert_eq!(row.ratio(Variant::Rocksdb, Variant::Lightning), Some(3.0));
+    }
+
+    #[test]
+    fn every_form_of_the_report_shows_figures_ratios_and_reasons() {
+        let report = report();
+        let (text, markdown, html) = (table(&report), markdown::document(&report), html::page(&report));
+        for shown in [&text, &markdown, &html] {
+            assert!(shown.contains("6.00 M/s") && shown.contains("3.00×"), "{shown}");
+        }
+        assert!(markdown.contains("no figure, it has <no> such call") && markdown.contains("450 ns (3.00×)"));
+        assert!(html.contains("it has &lt;no&gt; such call") && html.contains("<rect"));
+        assert!(
+            markdown.contains("| cached get into a Vec, times RocksDB | ≥ 6.00 | 3.00 | missed: 50% of it |")
+        );
+        let json = serde_json::to_string(&report).expect("plain data");
+        let again: Report = serde_json::from_str(&json).expect("what was just written");
+        assert_eq!(markdown::document(&again), markdown);
+    }
+}
