@@ -12,7 +12,8 @@ use std::process::{Command, ExitCode, Stdio};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  check   formatting, lints, documentation and the tidy pass; changes nothing
+  check   formatting, lints, documentation and the tidy pass; changes nothing; with --speed,
+          also that no way of reading or writing has become much dearer than another
   test    every test: unit, integration, command line, examples in the documentation; then the
           campaigns of crates/sim, about ten minutes; --quick leaves these out
   tidy    the tidy pass alone: dependencies point one way, every file is reached,
@@ -66,7 +67,16 @@ fn check(root: &Path) -> Result<(), String> {
     cargo(root, &[&everywhere[..], &seam_lints("-A")[..]].concat(), &[])?;
     let seams = ["clippy", "--workspace", "--lib", "--bins", "--exclude", "xtask", "--", "-D", "warnings"];
     cargo(root, &[&seams[..], &seam_lints("-D")[..]].concat(), &[])?;
-    cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    if env::args().any(|argument| argument == "--speed") { speed(root) } else { Ok(()) }
+}
+
+/// Compares ways of doing things with each other, without any peer.
+fn speed(root: &Path) -> Result<(), String> {
+    let folder = root.join("crates/bench");
+    let build = ["build", "--release", "--no-default-features", "--target-dir", "target/alone"];
+    cargo(&folder, &build, &[])?;
+    start(&folder.join("target/alone/release/lightning_bench"), &["regress".to_owned()])
 }
 
 /// Runs every test, and ends with one line that adds up what all the test programs counted.
@@ -96,9 +106,13 @@ fn campaigns(root: &Path) -> Result<(), String> {
 fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     let folder = root.join("crates/bench");
     cargo(&folder, &["build", "--release", "--target-dir", "target"], &[])?;
-    let status = Command::new(folder.join("target/release/lightning_bench")).args(arguments).status();
-    let status = status.map_err(|error| format!("the benchmark did not start: {error}"))?;
-    if status.success() { Ok(()) } else { Err("the benchmark failed".to_owned()) }
+    start(&folder.join("target/release/lightning_bench"), arguments)
+}
+
+fn start(program: &Path, arguments: &[String]) -> Result<(), String> {
+    let status = Command::new(program).args(arguments).status();
+    let status = status.map_err(|error| format!("{} did not start: {error}", program.display()))?;
+    if status.success() { Ok(()) } else { Err(format!("{} failed", program.display())) }
 }
 
 /// What test programs counted.

@@ -39,7 +39,11 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(options: &Options, group: Group) -> Result<GroupResult> {
+/// Runs a group's rows, all engines in turns.
+///
+/// # Errors
+/// When no child can be started.
+pub(crate) fn measure(options: &Options, group: Group) -> Result<GroupResult> {
     let rows: Vec<&Row> = group.rows().iter().filter(|row| options.wants_row(row.id)).collect();
     let began = Instant::now();
     let mut players: Vec<Player> = Vec::new();

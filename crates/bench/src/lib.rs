@@ -11,6 +11,7 @@ pub mod engine;
 pub mod matrix;
 pub mod measure;
 pub mod options;
+pub mod regress;
 pub mod report;
 pub mod workload;
 
@@ -34,6 +35,7 @@ pub fn run() -> ExitCode {
         Some(Command::Child(child)) => child::serve(child),
         Some(Command::Crash(crash)) => workload::open::write_and_die(crash),
         Some(Command::Report(report)) => report::again(report),
+        Some(Command::Regress) => regress::run(&options),
         None => conductor::run(&options),
     };
     match outcome {

@@ -9,7 +9,7 @@ use crate::engine::{Durability, Variant};
 use crate::matrix::Group;
 
 /// Measures lightning_db beside RocksDB, LMDB, redb, fjall and SQLCipher, in turns, and reports medians and ratios.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "lightning_bench", version)]
 pub struct Options {
     /// What to do instead of measuring.
@@ -54,7 +54,7 @@ pub struct Options {
 }
 
 /// What to do instead of measuring.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Serves a measuring parent: one engine, one group of rows.
     #[command(hide = true)]
@@ -62,6 +62,8 @@ pub enum Command {
     /// Writes records and ends without closing, for the measurement of the replay.
     #[command(hide = true)]
     Crash(Crash),
+    /// Measures lightning_db alone, shortly, and fails when one way of doing a thing has become much dearer than another.
+    Regress,
     /// Makes the reports again from a file that `--json` wrote.
     Report(Again),
 }

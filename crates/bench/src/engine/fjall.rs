@@ -3,7 +3,9 @@
 use fjall::config::{CompressionPolicy, FilterPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{BACKGROUND_THREADS, Durability, Engine, Session, Settings, Show, WRITE_BUFFER_BYTES, size};
+use super::{
+    BACKGROUND_THREADS, Durability, Engine, Session, Settings, Show, ShowOne, WRITE_BUFFER_BYTES, size,
+};
 use crate::Result;
 
 pub(super) struct Fjall {
@@ -81,7 +83,7 @@ impl Session for Thread<'_> {
         Ok(self.fjall.keyspace.get(key)?.map(|value| value.to_vec()))
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         show(self.fjall.keyspace.get(key)?.as_deref())
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use lightning_db::{Database, KeySource, LightningDbConfig, RestoreOptions, WalSyncMode};
 
 use super::{
-    BACKGROUND_THREADS, Backups, Durability, Engine, KEY, Session, Settings, Show, WRITE_BUFFER_BYTES, size,
+    BACKGROUND_THREADS, Backups, Durability, Engine, KEY, Session, Settings, Show, ShowOne, ShowOneOf,
+    WRITE_BUFFER_BYTES, size,
 };
 use crate::Result;
 
@@ -100,15 +101,11 @@ impl Session for Thread<'_> {
         Ok(self.db.get(key)?)
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         show(self.db.get_pinned(key)?.as_deref())
     }
 
-    fn view_batch(
-        &mut self,
-        keys: &[&[u8]],
-        show: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    fn view_batch(&mut self, keys: &[&[u8]], show: ShowOneOf<'_>) -> Result<()> {
         let mut outcome = Ok(());
         self.db.get_batch_with(keys, |index, value| {
             if let Err(error) = show(index, value) {

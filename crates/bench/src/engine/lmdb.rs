@@ -7,7 +7,7 @@ use std::path::Path;
 use heed3::types::Bytes;
 use heed3::{CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 
-use super::{Backups, Durability, Engine, Session, Settings, Show, size};
+use super::{Backups, Durability, Engine, Session, Settings, Show, ShowOne, size};
 use crate::Result;
 
 pub(super) struct Lmdb {
@@ -119,7 +119,7 @@ impl Session for Thread<'_> {
         self.read(|txn, lmdb| Ok(lmdb.table.get(txn, key)?.map(<[u8]>::to_vec)))
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         self.read(|txn, lmdb| show(lmdb.table.get(txn, key)?))
     }
 

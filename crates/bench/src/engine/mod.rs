@@ -106,6 +106,12 @@ pub trait Backups {
 /// Takes an entry of a scan: key and value.
 pub type Show<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
 
+/// Takes the value of a key, or that it has none.
+pub type ShowOne<'a> = &'a mut dyn FnMut(Option<&[u8]>) -> Result<()>;
+
+/// Takes what belongs to one key of a batch: its place in the batch, and its value, if it has one.
+pub type ShowOneOf<'a> = &'a mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>;
+
 /// What one thread reads and writes through.
 pub trait Session {
     /// The value, copied.
@@ -118,17 +124,13 @@ pub trait Session {
     ///
     /// # Errors
     /// The engine's, and those of `show`.
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()>;
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()>;
 
     /// The values of several keys, by the engine's call for that if it has one; each once, in any order.
     ///
     /// # Errors
     /// As [`view`](Self::view).
-    fn view_batch(
-        &mut self,
-        keys: &[&[u8]],
-        show: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    fn view_batch(&mut self, keys: &[&[u8]], show: ShowOneOf<'_>) -> Result<()> {
         for (index, key) in keys.iter().enumerate() {
             self.view(key, &mut |value| show(index, value))?;
         }

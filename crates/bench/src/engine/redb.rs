@@ -4,7 +4,7 @@ use std::fs;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 
-use super::{Engine, Session, Settings, Show, size};
+use super::{Engine, Session, Settings, Show, ShowOne, size};
 use crate::Result;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("kv");
@@ -80,7 +80,7 @@ impl Session for Thread<'_> {
         Ok(self.table()?.get(key)?.map(|value| value.value().to_vec()))
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         show(self.table()?.get(key)?.as_ref().map(redb::AccessGuard::value))
     }
 

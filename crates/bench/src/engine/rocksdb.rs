@@ -9,7 +9,8 @@ use rocksdb::{
 };
 
 use super::{
-    BACKGROUND_THREADS, Backups, Durability, Engine, Session, Settings, Show, WRITE_BUFFER_BYTES, size,
+    BACKGROUND_THREADS, Backups, Durability, Engine, Session, Settings, Show, ShowOne, ShowOneOf,
+    WRITE_BUFFER_BYTES, size,
 };
 use crate::Result;
 
@@ -116,15 +117,11 @@ impl Session for Thread<'_> {
         Ok(self.db.get_opt(key, &self.read)?)
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         show(self.db.get_pinned_opt(key, &self.read)?.as_deref())
     }
 
-    fn view_batch(
-        &mut self,
-        keys: &[&[u8]],
-        show: &mut dyn FnMut(usize, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    fn view_batch(&mut self, keys: &[&[u8]], show: ShowOneOf<'_>) -> Result<()> {
         let values = self.db.batched_multi_get_cf_opt(self.family, keys.iter().copied(), false, &self.read);
         for (index, value) in values.into_iter().enumerate() {
             show(index, value?.as_deref())?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension, Statement};
 
-use super::{Backups, Durability, Engine, KEY, Session, Settings, Show, size};
+use super::{Backups, Durability, Engine, KEY, Session, Settings, Show, ShowOne, size};
 use crate::Result;
 
 /// Each session has a connection of its own; this one keeps the database open.
@@ -138,7 +138,7 @@ impl Session for Thread<'_> {
         Ok(self.get.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    fn view(&mut self, key: &[u8], show: &mut dyn FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn view(&mut self, key: &[u8], show: ShowOne<'_>) -> Result<()> {
         let mut rows = self.get.query([key])?;
         match rows.next()? {
             Some(row) => show(Some(row.get_ref(0)?.as_blob()?)),

@@ -83,15 +83,45 @@ fn targets(report: &Report) -> String {
 }
 
 fn table(report: &Report, group: &GroupResult) -> String {
-    let variants: Vec<Variant> =
-        report.variants().into_iter().filter(|variant| group.settings.contains_key(variant)).collect();
-    let mut text = format!(
-        "## {}\n\n{} keys, values of {} bytes, cache {} MiB.\n\n|",
+    let heading = format!(
+        "## {}\n\n{} keys, values of {} bytes, cache {} MiB.\n\n",
         group.group.title(),
         grouped(group.keys),
         group.value_bytes,
         group.cache_bytes >> 20
     );
+    let cell = |row: &RowResult, variant| {
+        let shown = figure(row.unit, row.reading(variant)?.value);
+        Some((shown, row.ratio(Variant::Lightning, variant)))
+    };
+    heading + &grid(report, group, &cell)
+}
+
+/// What an operation took of all processors together: it depends less on what else runs than time does.
+fn processor_time(report: &Report, group: &GroupResult) -> String {
+    let nanoseconds = |row: &RowResult, variant: Variant| {
+        let figures = &row.reading(variant)?.figures;
+        figures.get("processor_ns_each").copied().filter(|&each| each > 0.0)
+    };
+    let cell = |row: &RowResult, variant| {
+        let each = nanoseconds(row, variant)?;
+        let ours = nanoseconds(row, Variant::Lightning);
+        Some((duration(each), ours.map(|ours| each / ours)))
+    };
+    if !group.rows.iter().any(|row| nanoseconds(row, Variant::Lightning).is_some()) {
+        return String::new();
+    }
+    let heading = "Processor time of one operation, background threads included:\n\n";
+    heading.to_owned() + &grid(report, group, &cell)
+}
+
+/// What a cell shows, and the ratio to lightning_db.
+type Cell<'a> = &'a dyn Fn(&RowResult, Variant) -> Option<(String, Option<f64>)>;
+
+fn grid(report: &Report, group: &GroupResult, cell: Cell<'_>) -> String {
+    let variants: Vec<Variant> =
+        report.variants().into_iter().filter(|variant| group.settings.contains_key(variant)).collect();
+    let mut text = String::from("|");
     for variant in &variants {
         let _ = write!(text, " | {}", variant.title());
     }
@@ -99,10 +129,8 @@ fn table(report: &Report, group: &GroupResult) -> String {
     for row in &group.rows {
         let _ = write!(text, "| {}", row.title);
         for &variant in &variants {
-            let shown = row
-                .reading(variant)
-                .map_or_else(|| "-".to_owned(), |reading| figure(row.unit, reading.value));
-            let ratio = row.ratio(Variant::Lightning, variant).filter(|_| variant != Variant::Lightning);
+            let (shown, ratio) = cell(row, variant).unwrap_or_else(|| ("-".to_owned(), None));
+            let ratio = ratio.filter(|_| variant != Variant::Lightning);
             let ratio = ratio.map(|ratio| format!(" ({})", times(ratio))).unwrap_or_default();
             let _ = write!(text, " | {shown}{ratio}");
         }

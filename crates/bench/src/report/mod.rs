@@ -93,7 +93,9 @@ impl Report {
         variants
     }
 
-    fn row(&self, group: Group, id: &str) -> Option<&RowResult> {
+    /// A row, if it was run.
+    #[must_use]
+    pub fn row(&self, group: Group, id: &str) -> Option<&RowResult> {
         self.groups.iter().find(|of| of.group == group)?.rows.iter().find(|row| row.id == id)
     }
 }
