@@ -209,12 +209,15 @@ impl LogPiece {
         }
     }
 
-    /// Whether this piece goes on where `earlier` ends, with neither a frame nor a commit between.
+    /// Whether this piece goes on where `earlier` ends, with no commit between. Between two segments there may be frames
+    /// without commits that were given up; the segment says so when it is replayed.
     #[must_use]
     pub fn follows(&self, earlier: &Self) -> bool {
-        self.first_frame == earlier.end.frame.next()
-            && self.previous_tag == earlier.end.tag
-            && self.before() == earlier.end.sequence
+        let is_next = self.first_frame == earlier.end.frame.next() && self.previous_tag == earlier.end.tag;
+        let is_later = self.first_frame > earlier.end.frame.next()
+            && self.segment.id > earlier.segment.id
+            && !earlier.end.within_commit;
+        (is_next || is_later) && self.before() == earlier.end.sequence
     }
 }
 

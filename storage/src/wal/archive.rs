@@ -292,7 +292,7 @@ pub struct ArchivePart {
     pub bytes: Arc<dyn LogBytes>,
 }
 
-/// Replays archived pieces of one incarnation, in order and without gaps. Commits up to `known_through` may be missing at
+/// Replays archived pieces of one incarnation, in order, with no commit missing between them. Commits up to `known_through` may be missing at
 /// the beginning.
 pub fn replay_archive(
     ctx: Arc<SealContext>,
@@ -304,5 +304,5 @@ pub fn replay_archive(
         let cursor = SegmentCursor::over(&ctx, &part.info, part.name, part.bytes)?;
         Ok(ReplayPart::new(cursor, &part.info, part.start, part.end))
     });
-    Replay::new(Box::new(parts), None, known_through)
+    Replay::of_archive(Box::new(parts), known_through)
 }

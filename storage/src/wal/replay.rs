@@ -55,6 +55,15 @@ impl Replay {
         if let Some(before) = &before {
             tracker.resume(before);
         }
+        Self::with(parts, tracker)
+    }
+
+    /// Pieces that were archived, of which some without commits may be missing.
+    pub(super) fn of_archive(parts: Parts, known_through: SequenceNumber) -> Self {
+        Self::with(parts, Tracker::new(known_through).may_skip())
+    }
+
+    fn with(parts: Parts, tracker: Tracker) -> Self {
         Self {
             parts,
             queue: VecDeque::new(),

@@ -45,6 +45,8 @@ pub(super) struct Tracker {
     large: Large,
     commits: u64,
     durable_through: FrameNumber,
+    /// Whether segments without commits may be missing.
+    may_skip: bool,
     /// First frame of the current segment, and the commits before it.
     segment_start: Option<(FrameNumber, u64)>,
 }
@@ -60,8 +62,16 @@ impl Tracker {
             large: Large::No,
             commits: 0,
             durable_through: FrameNumber(0),
+            may_skip: false,
             segment_start: None,
         }
+    }
+
+    /// For an archive: between two of its pieces there may be frames that it never got, as long as the segment that goes
+    /// on says that no commit was among them.
+    pub(super) fn may_skip(mut self) -> Self {
+        self.may_skip = true;
+        self
     }
 
     /// Goes on behind `position`.
@@ -134,6 +144,9 @@ impl Tracker {
 
     /// Takes a frame without its records; whether it has any that are to be taken by [`record`](Self::record).
     pub(super) fn begin_frame(&mut self, head: &FrameHead, payload: &[u8]) -> Result<bool, Disorder> {
+        if self.skips(head, payload)? {
+            self.frame = None;
+        }
         let is_first = self.frame.is_none();
         self.follow(head)?;
         match head.kind {
@@ -180,6 +193,16 @@ impl Tracker {
             (FrameKind::Commits, Some(_)) => Err("a commit that ends within its operations"),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a segment begins here behind frames that are missing, and says that none of them had a commit.
+    fn skips(&self, head: &FrameHead, payload: &[u8]) -> Result<bool, Disorder> {
+        let is_behind = self.frame.is_some_and(|(number, _)| head.number > number.next());
+        if !self.may_skip || !is_behind || head.kind != FrameKind::Open {
+            return Ok(false);
+        }
+        let start = WalStart::decode(payload).map_err(|malformed| malformed.what)?;
+        Ok(self.large == Large::No && self.sequence.is_none_or(|last| last == start.last_sequence))
     }
 
     fn follow(&mut self, head: &FrameHead) -> Result<(), Disorder> {

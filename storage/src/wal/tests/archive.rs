@@ -98,8 +98,15 @@ fn missing_reordered_and_damaged_pieces_are_noticed() {
     let pieces = export_all(&home, &stops);
     for index in 0..pieces.len() - 1 {
         let mut missing = pieces.clone();
-        missing.remove(index);
-        assert!(replay_pieces(&home, missing, 0).is_err(), "{index} missing");
+        let removed = missing.remove(index);
+        let replayed = replay_pieces(&home, missing, 0);
+        if removed.sequences.is_none() && !removed.end.within_commit {
+            // Of names of moments the manifest tells, too.
+            let commits = |seen: &[Seen]| seen.iter().filter(|one| matches!(one, Seen::Commit(..))).count();
+            assert_eq!(commits(&replayed.unwrap()), commits(&expected), "{index} has no commit");
+        } else {
+            assert!(replayed.is_err(), "{index} missing");
+        }
         let mut swapped = pieces.clone();
         swapped.swap(index, index + 1);
         assert!(replay_pieces(&home, swapped, 0).is_err(), "{index} swapped");
@@ -179,4 +186,29 @@ fn a_piece_tells_whether_the_beginning_of_its_first_commit_is_elsewhere() {
     assert_eq!(last.sequences.unwrap().0, SequenceNumber(501));
     last.give_up_first_commit();
     assert_eq!(last.sequences.unwrap().0, SequenceNumber(502));
+}
+
+#[test]
+fn frames_without_commits_may_be_missing_between_segments_and_no_others() {
+    let home = Home::new(SMALL);
+    let mut writer = home.writer(WalStart::default()).unwrap();
+    for n in 1..=3 {
+        put(&mut writer, n).unwrap();
+    }
+    let stop = writer.position().frame.0;
+    writer.rotate().unwrap();
+    writer.write_marker().unwrap();
+    writer.rotate().unwrap();
+    for n in 4..=6 {
+        put(&mut writer, n).unwrap();
+    }
+    writer.finish().unwrap();
+    let pieces = export_all(&home, &[stop, u64::MAX - 1]);
+    let is_needed = |piece: &&ArchivePiece| piece.sequences.is_some();
+    let needed: Vec<ArchivePiece> = pieces.iter().filter(is_needed).cloned().collect();
+    assert_eq!((pieces.len(), needed.len()), (4, 2));
+    assert_eq!(replay_pieces(&home, needed.clone(), 0).unwrap(), puts(6));
+    assert!(replay_pieces(&home, needed[1..].to_vec(), 0).is_err());
+    let early = export_range(&home.ctx, &home.segments()[0], None, FrameNumber(stop - 1)).unwrap().unwrap();
+    assert!(replay_pieces(&home, vec![early, needed[1].clone()], 0).is_err(), "the third commit is missing");
 }
