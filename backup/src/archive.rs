@@ -154,6 +154,7 @@ pub(crate) fn archive(
         for info in manifest.wal.iter().filter(|info| info.incarnation == incarnation) {
             export.segment(info, store)?;
         }
+        export.give_up();
     }
     Ok(archived)
 }
@@ -226,6 +227,14 @@ impl Export<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Behind the last break there was nothing but a commit whose beginning is gone.
+    fn give_up(&mut self) {
+        if let (Some(after), Some(end)) = (self.lost_after.take(), self.at) {
+            let begun = if end.within_commit { end.sequence.next() } else { end.sequence };
+            self.lost(after, begun);
+        }
     }
 
     /// Archives what was exported and is not archived yet.

@@ -81,6 +81,11 @@ impl Catalog {
         live.filter_map(|(number, entry)| Some((*number, entry, entry.record.backup()?)))
     }
 
+    /// Whether a backup was deleted.
+    pub(crate) fn is_deleted(&self, number: u64) -> bool {
+        self.deleted.contains(&number)
+    }
+
     /// Every backup that there ever was, deleted ones too: the log that they archived serves the others.
     pub fn all_backups(&self) -> impl DoubleEndedIterator<Item = (u64, &BackupManifest)> {
         self.entries.iter().filter_map(|(number, entry)| Some((*number, entry.record.backup()?)))

@@ -426,17 +426,28 @@ impl<'a> Planner<'a> {
         within.filter_map(|piece| piece.times).any(|(_, latest)| latest > micros)
     }
 
-    /// The restore points of all histories, as the newest backup of each tells them, and why a backup that should tell
-    /// does not open.
+    /// The restore points of all histories, as the newest backup of each tells them, and newer ones that were deleted; and
+    /// why a backup that should tell does not open.
     fn restore_points(&self) -> (Vec<RestorePoint>, Option<BackupError>) {
         let mut points = Vec::new();
         let mut unreadable = None;
         for incarnation in self.catalog.incarnations() {
-            let own = self.catalog.backups().rev().find(|(_, _, backup)| backup.incarnation == incarnation);
-            let Some((_, entry, _)) = own else { continue };
-            match entry.record.open(&self.repository.place(), self.keyring) {
-                Ok(opened) => points.extend(opened.into_iter().flat_map(|version| version.restore_points)),
-                Err(error) => unreadable = unreadable.or(Some(error)),
+            for record in self.catalog.entries().rev().map(|entry| &entry.record) {
+                if record.backup().is_none_or(|backup| backup.incarnation != incarnation) {
+                    continue;
+                }
+                let is_deleted = self.catalog.is_deleted(record.number);
+                match record.open(&self.repository.place(), self.keyring) {
+                    Ok(opened) => {
+                        points.extend(opened.into_iter().flat_map(|version| version.restore_points))
+                    }
+                    Err(error) if !is_deleted => unreadable = unreadable.or(Some(error)),
+                    // Its key may be gone with it.
+                    Err(_) => {}
+                }
+                if !is_deleted {
+                    break;
+                }
             }
         }
         points

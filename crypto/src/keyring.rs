@@ -284,14 +284,13 @@ impl Keyring {
     /// # Errors
     /// [`CryptoError::Entropy`]; [`CryptoError::TooLarge`] beyond 10,000 epochs.
     pub fn start_epoch(&mut self, entropy: &dyn Entropy, now_micros: i64) -> Result<EpochId, CryptoError> {
-        loop {
-            let mut number = [0; EPOCH_PREFIX_LEN];
-            entropy.fill(&mut number)?;
-            let id = EpochId(u32::from_le_bytes(number));
-            if id > FIRST_EPOCH && !self.has_epoch(id) {
-                return self.begin_epoch(id, entropy, now_micros);
-            }
+        let mut number = [0; EPOCH_PREFIX_LEN];
+        entropy.fill(&mut number)?;
+        let mut id = EpochId(u32::from_le_bytes(number));
+        while id <= FIRST_EPOCH || self.has_epoch(id) {
+            id = EpochId(id.0.wrapping_add(1));
         }
+        self.begin_epoch(id, entropy, now_micros)
     }
 
     fn begin_epoch(

@@ -170,3 +170,17 @@ fn restored_copies_that_drew_data_keys_of_their_own_share_a_repository() {
         assert_eq!(found, model, "backup {backup}");
     }
 }
+
+#[test]
+fn names_of_moments_outlive_the_backup_that_brought_them() {
+    let mut world = World::new(73);
+    world.commits(5);
+    world.backup();
+    world.commits(5);
+    world.db.create_restore_point("then").expect("a restore point");
+    world.commits(5);
+    let newest = world.backup().backup;
+    Database::delete_backup_in(&world.environment, "/repo", newest).expect("deleted");
+    let (_, model) = world.restore(RecoveryTarget::Name("then".into()), false).expect("the log leads there");
+    assert_eq!(model, world.states[10].1);
+}
