@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// How many fresh seeds of the general campaign.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1100)]
     seeds: u64,
 }
 

@@ -51,7 +51,7 @@ impl Audit {
             return Ok(());
         }
         // A crash tore the header, and left what was written behind it: it has no salt, or part of one.
-        if bytes[SALT.end - 1] == 0 {
+        if bytes[SALT.end..HEADER_LEN].iter().all(|byte| *byte == 0) {
             return Ok(());
         }
         let Some(known) = self.written.get_mut(&bytes[SALT]) else {
@@ -118,6 +118,13 @@ fn is_sample(window: u64) -> bool {
 }
 
 impl Run {
+    /// A database was opened, and read from end to end; counts if something had died.
+    pub(crate) fn count_recovery(&self) {
+        if self.world().has_died {
+            self.hit("crash/recoveries");
+        }
+    }
+
     /// Looks at every segment there is.
     pub(crate) fn audit(&self) -> Step {
         if !self.config.encryption_enabled {
@@ -161,6 +168,7 @@ mod tests {
         bytes[..8].copy_from_slice(MAGIC);
         bytes[SUITE] = 1;
         bytes[SALT].fill(salt);
+        bytes[HEADER_LEN - 1] = 1;
         [&bytes, content].concat()
     }
 

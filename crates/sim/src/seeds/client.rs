@@ -1,9 +1,11 @@
 //! A client: what it draws, it does.
 
+use std::sync::atomic::Ordering;
+
 use lightning_db::{Database, DatabaseIterator, Snapshot};
 
 use super::model::{History, Value};
-use super::run::{Process, Run, Step};
+use super::run::{Process, Run, Step, Stop};
 use super::transactions::Open;
 use crate::random::Random;
 
@@ -85,7 +87,13 @@ impl<'a> Client<'a> {
                 if drawn < *weight {
                     self.run.hit(&format!("operation/{name}"));
                     self.run.note(&format!("{} {name} at {}", self.number, self.db.last_sequence()));
-                    operation(self)?;
+                    let done = operation(self);
+                    if matches!(done, Err(Stop::Crashed))
+                        && !self.process.was_struck.swap(true, Ordering::Relaxed)
+                    {
+                        self.run.hit(&format!("crash/during {name}"));
+                    }
+                    done?;
                     break;
                 }
                 drawn -= weight;

@@ -33,7 +33,7 @@ pub(crate) fn create(run: &Run, random: &mut Random) -> Step {
             Ok(Ok(db)) => {
                 process.plan.crash_at(0);
                 drop(db);
-                end(run, random, "create", None);
+                end(run, random, "a new database", None);
                 return Ok(());
             }
             // The creation before got to its end, but for what a power cut may still take.
@@ -42,7 +42,7 @@ pub(crate) fn create(run: &Run, random: &mut Random) -> Step {
                 match process.expect("open what was created", opened) {
                     Ok(_) => {
                         process.plan.crash_at(0);
-                        end(run, random, "create", None);
+                        end(run, random, "a new database", None);
                         return Ok(());
                     }
                     Err(Stop::Crashed) => end(run, random, "create", None),
@@ -73,10 +73,13 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
         Err(Stop::Crashed) => "work",
         Err(stop) => return Err(stop),
     };
+    // Once before the crash, which may take something along.
+    run.audit()?;
     if place != "closed" {
         end(run, random, place, None);
+        run.audit()?;
     }
-    run.audit()?;
+    run.world().has_died = place != "closed";
     if random.once_in(5) {
         look_beside(run, random, found)?;
     }
@@ -90,13 +93,21 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
 fn inhabit(process: &Process<'_>, random: &mut Random, found: &mut Found) -> Step<&'static str> {
     let run = process.run;
     let opened = Database::open_in(process.environment.clone(), run.path(), run.config.clone());
-    let Ok(db) = process.judge("open", opened, |_| false)? else { return Ok("open") };
+    let opened = process.judge("open", opened, |_| false);
+    if matches!(opened, Err(Stop::Crashed)) {
+        run.hit("crash/during recovery");
+    }
+    let Ok(db) = opened? else { return Ok("open") };
     let dying = Dying { process, db: Some(Arc::clone(&db)) };
     settle(process, &db, found)?;
     let count = *random.pick(&[4, 20, 60]);
     work(process, &db, count, random)?;
     if random.once_in(3) {
-        if process.expect("close", db.close())?.is_none() {
+        let closed = process.expect("close", db.close());
+        if matches!(closed, Err(Stop::Crashed)) {
+            run.hit("crash/during close");
+        }
+        if closed?.is_none() {
             return Ok("close");
         }
         if !process.is_faulty {
@@ -165,6 +176,7 @@ pub(crate) fn settle(process: &Process<'_>, db: &Database, found: &mut Found) ->
         ));
     }
     run.note(&format!("opened at {sequence} with {} entries", now.len()));
+    run.count_recovery();
     let named = db.named_checkpoints();
     let mut world = run.world();
     let floor = world.oracle.promised.kill;
@@ -195,7 +207,6 @@ pub(crate) fn settle(process: &Process<'_>, db: &Database, found: &mut Found) ->
 /// The process ends without a word, by a signal or with the machine's power.
 pub(crate) fn end(run: &Run, random: &mut Random, place: &str, keep: Option<Keep>) {
     let is_kill = keep.is_none() && random.once_in(3);
-    run.world().coverage.hit("crash/recoveries");
     if is_kill {
         run.note("killed");
         run.world().ended_by_cut = false;
@@ -228,6 +239,7 @@ fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     let Some(db) = process.expect("open beside", opened)? else { return Ok(()) };
     let Some(now) = entries(&process, &db)? else { return Ok(()) };
     let sequence = db.last_sequence().0;
+    run.count_recovery();
     let floor = run.world().oracle.promised.kill;
     // A copy of what is known is asked: the database itself is still to be recovered.
     let mut oracle = run.world().oracle.clone();
@@ -277,6 +289,13 @@ fn adopt(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     drop(db);
     run.machine.kill();
     let mut world = run.world();
+    if world.repositories.newest_of(&repository, report.restored_from).is_some_and(|newest| sequence < newest)
+    {
+        return bug(format!(
+            "the latest of {} is commit {sequence}, and a backup has more",
+            repository.display()
+        ));
+    }
     let history = world.repositories.history_of(report.restored_from).unwrap_or_else(|| {
         let history: &super::model::History = &world.oracle.history;
         Arc::new(history.clone())

@@ -25,6 +25,8 @@ pub(crate) struct Repositories {
     busy: BTreeSet<usize>,
     /// Where the present history began: the number of the step back, if there was one.
     began: u64,
+    /// The incarnations that backups were begun of since the database last went on as a restored one.
+    tried: BTreeSet<[u8; 16]>,
 }
 
 /// One repository.
@@ -38,6 +40,8 @@ struct Known {
     was_cut_short: bool,
     /// The database goes on as one that was restored from elsewhere, which may have nothing in common with this.
     may_diverge: bool,
+    /// Backups whose deletion was cut short.
+    deleting: BTreeSet<u64>,
     /// Stretches whose log was lost: the last commit before, the last one in it.
     gaps: Vec<(u64, u64)>,
     points: BTreeMap<String, (Incarnation, u64)>,
@@ -81,6 +85,13 @@ impl Repositories {
         if settled.is_empty() { None } else { Some(random.pick(&settled).place.clone()) }
     }
 
+    /// The newest commit of a history that a backup in a repository is known to hold.
+    pub(crate) fn newest_of(&self, place: &Path, incarnation: Incarnation) -> Option<u64> {
+        let known = self.all.iter().find(|known| known.place == place)?;
+        let own = known.backups.values().filter(|made| made.incarnation == incarnation);
+        own.map(|made| made.sequence).max()
+    }
+
     /// The commits of a history that was left behind.
     pub(crate) fn history_of(&self, incarnation: Incarnation) -> Option<Arc<History>> {
         self.all.iter().find_map(|known| known.left.get(&incarnation.0)).cloned()
@@ -89,11 +100,12 @@ impl Repositories {
     /// The database goes on as one that was restored at `sequence`; until then it had `history`.
     pub(crate) fn adopted(&mut self, from: &Path, history: &History, sequence: u64) {
         let history = Arc::new(history.clone());
+        let tried = std::mem::take(&mut self.tried);
         for known in &mut self.all {
             known.may_diverge |= known.place != from;
-            let incarnations: BTreeSet<_> = known.backups.values().map(|made| made.incarnation.0).collect();
-            for incarnation in incarnations {
-                known.left.entry(incarnation).or_insert_with(|| Arc::clone(&history));
+            // Also what nobody heard the end of may be there.
+            for incarnation in &tried {
+                known.left.entry(*incarnation).or_insert_with(|| Arc::clone(&history));
             }
         }
         self.began = sequence + 1;
@@ -130,6 +142,7 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
             is_unsure: false,
             was_cut_short: false,
             may_diverge: false,
+            deleting: BTreeSet::new(),
             gaps: Vec::new(),
             points: BTreeMap::new(),
             times: Times::default(),
@@ -152,6 +165,8 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
 impl Client<'_> {
     pub(crate) fn backup(&mut self) -> Step {
         let Some(taken) = take(self.run, &mut self.random, false) else { return Ok(()) };
+        let Some(stats) = self.process.expect("stats", self.db.stats())? else { return Ok(()) };
+        self.run.world().repositories.tried.insert(stats.incarnation.0);
         let low = self.now();
         let was_unsure = taken.with(|known| {
             known.was_cut_short = true;
@@ -182,6 +197,7 @@ impl Client<'_> {
         let stats = self.process.expect("stats", self.db.stats())?;
         let Some(incarnation) = stats.map(|stats| stats.incarnation) else { return Ok(()) };
         let mut world = self.run.world();
+        world.repositories.tried.insert(incarnation.0);
         world.oracle.promise(sequence);
         let began = world.repositories.began;
         drop(world);
@@ -215,7 +231,10 @@ impl Client<'_> {
             return Ok(());
         }
         let number = *self.random.pick(&numbers);
-        taken.with(|known| known.is_unsure = true);
+        taken.with(|known| {
+            known.is_unsure = true;
+            known.deleting.insert(number);
+        });
         let deleted = Database::delete_backup_in(&self.process.environment, &taken.place, number);
         let deleted = self.process.judge("delete_backup", deleted, |error| match error {
             Error::InvalidArgument { .. } => numbers.len() == 1,
@@ -225,6 +244,7 @@ impl Client<'_> {
         if deleted.is_ok() || matches!(deleted, Err(Error::InvalidArgument { .. })) {
             taken.with(|known| {
                 known.is_unsure = unsure;
+                known.deleting.remove(&number);
                 if deleted.is_ok() {
                     known.backups.remove(&number);
                 }
@@ -282,13 +302,16 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
     }
     for number in known.keys() {
         if !listed.iter().any(|summary| summary.number == *number) {
-            if !unsure {
+            if !taken.with(|known| known.deleting.contains(number)) {
                 return bug(format!("backup {number} is gone"));
             }
             taken.with(|known| known.backups.remove(number));
         }
     }
-    taken.with(|known| known.is_unsure = false);
+    taken.with(|known| {
+        known.is_unsure = false;
+        known.deleting.clear();
+    });
     Ok(())
 }
 
@@ -330,6 +353,7 @@ fn restore_somewhere(process: &Process<'_>, taken: &Taken<'_>, random: &mut Rand
     process.run.hit(&format!("restore/{}", aim.kind));
     let place = PathBuf::from(process.run.world().points.fresh("/restored"));
     let outcome = restore_to(process, taken, &place, &aim);
+    process.run.audit()?;
     remove(process.run, &place);
     outcome
 }
@@ -369,6 +393,10 @@ fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim)
     run.hit("restore/done");
     if aim.sequence.is_some_and(|sequence| sequence != report.sequence.0) {
         return bug(format!("{what} came to commit {}, not {:?}", report.sequence, aim.sequence));
+    }
+    let newest = run.world().repositories.newest_of(&taken.place, report.restored_from);
+    if aim.target == RecoveryTarget::Latest && newest.is_some_and(|newest| report.sequence.0 < newest) {
+        return bug(format!("{what} came to commit {}, and a backup holds {newest:?}", report.sequence));
     }
     let clock_went_back = run.world().clock_went_back;
     taken.with(|known| known.times.learn(&report));
@@ -512,6 +540,7 @@ pub(crate) fn restore_every(process: &Process<'_>, random: &mut Random, at_most:
         process.run.hit("restore/every sequence");
         let place = PathBuf::from(process.run.world().points.fresh("/restored"));
         let outcome = restore_to(process, &taken, &place, &aim);
+        process.run.audit()?;
         remove(process.run, &place);
         outcome?;
     }

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) repositories: Repositories,
     /// Whether what is on the disk is all that will ever be there: the last process ended with the machine's power.
     pub(crate) ended_by_cut: bool,
+    /// Whether the next open recovers from a death.
+    pub(crate) has_died: bool,
     /// Whether the wall clock ever stepped back: then times say nothing about the order of commits.
     pub(crate) clock_went_back: bool,
     path: PathBuf,
@@ -78,6 +80,7 @@ impl Run {
             points: super::moments::Points::default(),
             repositories: Repositories::default(),
             ended_by_cut: true,
+            has_died: true,
             clock_went_back: false,
             path: PathBuf::from("/db"),
             next_id: 0,
@@ -164,6 +167,8 @@ pub(crate) struct Process<'a> {
     pub(crate) is_alone: bool,
     /// Writing has ended after a failure.
     pub(crate) is_poisoned: AtomicBool,
+    /// Somebody has noticed that the machine died.
+    pub(crate) was_struck: AtomicBool,
 }
 
 impl<'a> Process<'a> {
@@ -171,8 +176,8 @@ impl<'a> Process<'a> {
     pub(crate) fn start(run: &'a Run) -> Self {
         let environment = run.machine.environment();
         let plan = run.machine.plan();
-        let is_poisoned = AtomicBool::new(false);
-        Self { run, environment, plan, is_faulty: false, is_alone: true, is_poisoned }
+        let (is_poisoned, was_struck) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { run, environment, plan, is_faulty: false, is_alone: true, is_poisoned, was_struck }
     }
 
     /// Whether the machine died.
