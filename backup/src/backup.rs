@@ -361,7 +361,9 @@ impl Run<'_> {
         let Some(first) = gone.first() else { return Ok(()) };
         let number = record.number;
         let ctx = self.input.ctx;
-        crate::prune::append(self.repository, number, Some(&ctx.keyring.read()), ctx.clock.now_micros())?;
+        let catalog = self.repository.catalog()?;
+        let now_micros = ctx.clock.now_micros();
+        crate::prune::append(self.repository, &catalog, number, Some(&ctx.keyring.read()), now_micros)?;
         Err(BackupError::Vanished {
             place: self.repository.place(),
             number,

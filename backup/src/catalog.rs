@@ -1,6 +1,7 @@
 //! All records of a repository, and what follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lightning_db_crypto::PublicKey;
 use lightning_db_storage::Incarnation;
@@ -11,6 +12,9 @@ use crate::manifest::{BackupManifest, KeyringObject, LogPiece, PreviousRecord, R
 use crate::{BackupError, Result};
 
 /// The records of a repository, by number.
+///
+/// Records stay for ever, and each operation reads them all. So what is large in them is kept only as far as somebody asks for
+/// it: of a deleted backup not the sealed part, and each list of ancestors once for the backups in a row that share it.
 #[derive(Debug)]
 pub struct Catalog {
     place: String,
@@ -54,9 +58,25 @@ impl Catalog {
         Self { place, entries: BTreeMap::new(), unreadable: BTreeMap::new(), deleted: BTreeSet::new() }
     }
 
-    pub(crate) fn insert(&mut self, number: u64, entry: Entry) {
-        if let RecordBody::Deletion { backup } = entry.record.body {
-            self.deleted.insert(backup);
+    pub(crate) fn insert(&mut self, number: u64, mut entry: Entry) {
+        match &mut entry.record.body {
+            RecordBody::Deletion { backup } => {
+                self.deleted.insert(*backup);
+                let gone = self.entries.get_mut(backup).map(|entry| &mut entry.record.body);
+                if let Some(RecordBody::Backup(gone)) = gone {
+                    gone.forget_sealed();
+                }
+            }
+            RecordBody::Backup(backup) => {
+                if self.deleted.contains(&number) {
+                    backup.forget_sealed();
+                }
+                let before =
+                    self.entries.range(..number).rev().find_map(|(_, before)| before.record.backup());
+                if let Some(before) = before.filter(|before| before.ancestry == backup.ancestry) {
+                    backup.ancestry = Arc::clone(&before.ancestry);
+                }
+            }
         }
         self.entries.insert(number, entry);
     }

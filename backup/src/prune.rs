@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lightning_db_crypto::Keyring;
 
 use crate::backup::remove_orphans;
+use crate::catalog::Catalog;
 use crate::manifest::{Record, RecordBody};
 use crate::repository::Repository;
 use crate::store::ObjectStore;
@@ -38,18 +39,20 @@ pub fn delete_backup(
     if catalog.backups().count() == 1 {
         return Err(BackupError::LastBackup { place: repository.place(), number });
     }
-    append(&repository, number, keyring, now_micros)?;
+    append(&repository, &catalog, number, keyring, now_micros)?;
+    // Not two of them in memory.
+    drop(catalog);
     remove_orphans(&repository, &repository.catalog()?)
 }
 
-/// Records that backup `number` is gone.
+/// Records that backup `number` is gone, behind the records of `catalog`: all that there are.
 pub(crate) fn append(
     repository: &Repository,
+    catalog: &Catalog,
     number: u64,
     keyring: Option<&Keyring>,
     now_micros: i64,
 ) -> Result<()> {
-    let catalog = repository.catalog()?;
     let record = Record {
         repository: repository.id(),
         number: catalog.next_number(),

@@ -179,7 +179,7 @@ fn agree(backup: &BackupManifest, manifest: &Manifest) -> Result<(), &'static st
     let pairs = [
         (backup.database == manifest.database, "database"),
         (backup.incarnation == manifest.incarnation, "incarnation"),
-        (backup.ancestry == manifest.ancestry, "ancestry"),
+        (*backup.ancestry == *manifest.ancestry, "ancestry"),
         (backup.flushed_sequence == manifest.flushed_sequence, "flushed sequence"),
         (backup.flushed_time_micros == manifest.flushed_time_micros, "flushed time"),
         (objects.eq(backup.segments.iter().copied()), "list of segments"),
@@ -232,7 +232,7 @@ fn take_record(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<Record, Malf
 fn put_backup(out: &mut ByteWriter, backup: &BackupManifest) {
     out.raw(backup.database.as_bytes()).u8(backup.suite.to_u8()).raw(&backup.incarnation.0);
     out.varint(backup.ancestry.len() as u64);
-    for fork in &backup.ancestry {
+    for fork in &*backup.ancestry {
         out.raw(&fork.incarnation.0).varint(fork.sequence.0).i64(fork.time_micros).varint(fork.next.0);
     }
     out.varint(backup.flushed_sequence.0).i64(backup.flushed_time_micros);
@@ -259,7 +259,8 @@ fn take_backup(input: &mut ByteReader<'_>, sealed: &[u8]) -> Result<BackupManife
             let sequence = SequenceNumber(input.varint("fork")?);
             let time_micros = input.i64("fork time")?;
             Ok(Fork { incarnation, sequence, time_micros, next: SequenceNumber(input.varint("fork")?) })
-        })?,
+        })?
+        .into(),
         flushed_sequence: SequenceNumber(input.varint("flushed sequence")?),
         flushed_time_micros: input.i64("flushed time")?,
         last_sequence: SequenceNumber(input.varint("last sequence")?),

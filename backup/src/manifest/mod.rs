@@ -11,6 +11,8 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use lightning_db_crypto::{DatabaseId, Entropy, Keyring, PublicKey, SuiteId};
 use lightning_db_storage::manifest::{Fork, Manifest};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
@@ -84,8 +86,8 @@ pub struct BackupManifest {
     pub suite: SuiteId,
     /// The history that the backup belongs to.
     pub incarnation: Incarnation,
-    /// The histories that this one grew out of, oldest first.
-    pub ancestry: Vec<Fork>,
+    /// The histories that this one grew out of, oldest first. Backups of one history share the list.
+    pub ancestry: Arc<[Fork]>,
     /// The last commit in the trees of the backup.
     pub flushed_sequence: SequenceNumber,
     /// Its time, microseconds since 1970.
@@ -236,7 +238,7 @@ impl BackupManifest {
             database: version.database,
             suite,
             incarnation: version.incarnation,
-            ancestry: version.ancestry.clone(),
+            ancestry: version.ancestry.as_slice().into(),
             flushed_sequence: version.flushed_sequence,
             flushed_time_micros: version.flushed_time_micros,
             last_sequence,
@@ -248,6 +250,11 @@ impl BackupManifest {
             new_segment_bytes,
             sealed: Vec::new(),
         }
+    }
+
+    /// Gives back the memory of the sealed part. [`Record::open`] refuses the record from then on.
+    pub(crate) fn forget_sealed(&mut self) {
+        self.sealed = Vec::new();
     }
 
     /// Whether a database of history `incarnation` with these ancestors has this backup in

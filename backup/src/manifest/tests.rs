@@ -6,6 +6,7 @@ use lightning_db_storage::manifest::{Features, Keyspace};
 
 use super::*;
 use crate::BackupError;
+use crate::catalog::{Catalog, Entry};
 
 const PLACE: &str = "a place";
 
@@ -161,4 +162,40 @@ fn a_deletion_may_be_signed_or_not_and_says_which() {
     let signed = decode(&record.encode_deletion(Some(&own))).expect("sound");
     assert_eq!(signed, deletion(Some(own.public_key())));
     assert_eq!(signed.open(PLACE, &own).expect("nothing in it"), None);
+}
+
+#[test]
+fn a_catalog_does_not_keep_what_is_large_in_the_records_of_deleted_backups() {
+    let own = keyring(1);
+    let backup = |number| {
+        let (mut record, _) = sealed(&own);
+        record.number = number;
+        (number, Entry { record, hash: [0; 32] })
+    };
+    let deletion = |number, backup| {
+        let (mut record, _) = sealed(&own);
+        (record.number, record.body) = (number, RecordBody::Deletion { backup });
+        (number, Entry { record, hash: [0; 32] })
+    };
+    // However the records are listed.
+    let records = || [backup(1), backup(2), deletion(3, 1), backup(4)];
+    for in_order in [true, false] {
+        let mut catalog = Catalog::new(PLACE.into());
+        let mut records: Vec<_> = records().into();
+        if !in_order {
+            records.reverse();
+        }
+        for (number, entry) in records {
+            catalog.insert(number, entry);
+        }
+        let kept: Vec<_> = catalog.all_backups().collect();
+        assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 4]);
+        assert_eq!(
+            kept.iter().map(|(_, backup)| backup.sealed.is_empty()).collect::<Vec<_>>(),
+            [true, false, false]
+        );
+        assert!(kept.iter().all(|(_, backup)| *backup.ancestry == *version().ancestry));
+        let is_shared = Arc::ptr_eq(&kept[0].1.ancestry, &kept[1].1.ancestry);
+        assert_eq!(is_shared && Arc::ptr_eq(&kept[1].1.ancestry, &kept[2].1.ancestry), in_order);
+    }
 }
