@@ -148,6 +148,8 @@ fn has_log(manifest: &Manifest, cursor: &RepositoryCursor, info: &WalSegmentInfo
     match (&cursor.archived, &cursor.lineage) {
         (Some(have), _) if have.incarnation == info.incarnation => have.frame >= end.frame,
         (Some(have), _) => is_passed_by(have.incarnation),
+        // Its trees are those of a backup that brings log, and may never have counted: that log is still to come.
+        (None, _) if cursor.announced.is_some() => false,
         // A first backup has everything in its trees, and the log behind that is still to come.
         (None, Lineage::Version { sequence, .. }) => {
             is_passed_by(manifest.incarnation) || info.is_obsolete(*sequence)
@@ -163,7 +165,11 @@ fn lost_after(manifest: &Manifest, incarnation: Incarnation) -> SequenceNumber {
     let begin = parent.map_or(SequenceNumber(0), |at| manifest.ancestry[at].next);
     let held = manifest.repositories.iter().map(|cursor| match (&cursor.archived, &cursor.lineage) {
         (Some(end), _) if end.incarnation == incarnation => end.sequence,
-        (_, Lineage::Version { sequence, .. }) if incarnation == manifest.incarnation => *sequence,
+        (_, Lineage::Version { sequence, .. })
+            if incarnation == manifest.incarnation && cursor.announced.is_none() =>
+        {
+            *sequence
+        }
         _ => begin,
     });
     held.min().unwrap_or(begin)

@@ -13,6 +13,11 @@ fn history(number: u8) -> Incarnation {
 
 /// What is retired of three histories with a segment each, of which the last is the present one.
 fn retired(archived: Option<(u8, u64)>, lineage: Lineage) -> Vec<u64> {
+    retired_after(archived, None, lineage)
+}
+
+/// The same after a backup was announced that brings this much log, and was not heard of.
+fn retired_after(archived: Option<(u8, u64)>, announced: Option<(u8, u64)>, lineage: Lineage) -> Vec<u64> {
     let db = World::new(1).create(&small());
     let mut manifest = db.engine.catalog.read(Manifest::clone);
     let info = manifest.wal[0].clone();
@@ -36,7 +41,7 @@ fn retired(archived: Option<(u8, u64)>, lineage: Lineage) -> Vec<u64> {
         url_hint: String::new(),
         last_backup: 1,
         archived: archived.map(through),
-        announced: None,
+        announced: announced.map(through),
         lineage,
     }];
     retire(&mut manifest, u64::MAX, 1).into_iter().map(|id| id.0).collect()
@@ -50,13 +55,23 @@ fn only_log_that_a_repository_has_or_has_passed_is_retired() {
     assert_eq!(retired(Some((2, 9)), Lineage::Rebase), [1, 2]);
     assert_eq!(retired(Some((3, 8)), Lineage::Rebase), [1, 2]);
     assert_eq!(retired(Some((3, 9)), Lineage::Rebase), [1, 2, 3]);
-    let version = |sequence| Lineage::Version {
+    assert_eq!(retired(None, Lineage::Rebase), [0; 0]);
+    assert_eq!(retired(None, version(29)), [1, 2]);
+    assert_eq!(retired(None, version(30)), [1, 2, 3], "a first backup has it in its trees");
+}
+
+#[test]
+fn log_that_only_an_announced_backup_brings_is_kept_until_that_is_heard_of() {
+    assert_eq!(retired_after(None, Some((3, 9)), version(30)), [0; 0], "its trees are of that backup too");
+    assert_eq!(retired_after(Some((3, 8)), Some((3, 9)), version(30)), [1, 2]);
+    assert_eq!(retired_after(Some((3, 9)), Some((3, 9)), version(30)), [1, 2, 3]);
+}
+
+fn version(sequence: u64) -> Lineage {
+    Lineage::Version {
         sequence: SequenceNumber(sequence),
         time_micros: 0,
         keyspaces: Vec::new(),
         segments: Vec::new(),
-    };
-    assert_eq!(retired(None, Lineage::Rebase), [0; 0]);
-    assert_eq!(retired(None, version(29)), [1, 2]);
-    assert_eq!(retired(None, version(30)), [1, 2, 3], "a first backup has it in its trees");
+    }
 }
