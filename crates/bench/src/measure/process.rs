@@ -70,7 +70,10 @@ impl Cpu {
             let text = fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().next().unwrap_or_default();
             let after = line.rfind(')').map_or(line, |end| &line[end + 1..]);
-            after.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+            // Some fields are negative; none of those that count.
+            let number =
+                |word: &str| word.parse::<i64>().ok().map(|number| u64::try_from(number).unwrap_or(0));
+            after.split_whitespace().filter_map(number).collect()
         };
         // user nice system idle iowait irq softirq steal
         let all = fields("/proc/stat");
@@ -141,4 +144,20 @@ pub fn idle_gap_max_ms(duration: Duration) -> f64 {
         before = now;
     }
     longest.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_this_process_is_its_own_and_not_another_one_s() {
+        let (before, began) = (Cpu::now(), Instant::now());
+        while began.elapsed() < Duration::from_millis(300) {
+            std::hint::spin_loop();
+        }
+        let after = Cpu::now();
+        assert!(after.own > before.own && after.own - before.own <= 300, "{before:?} {after:?}");
+        assert!(after.busy - before.busy + 2 >= after.own - before.own, "{before:?} {after:?}");
+    }
 }

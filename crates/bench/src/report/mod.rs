@@ -73,10 +73,9 @@ impl Report {
     /// One in which nothing is yet.
     #[must_use]
     pub fn new(machine: Machine, options: &Options) -> Self {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
         Self {
             machine,
-            command: format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned(),
+            command: command(std::env::args().skip(1)),
             rounds: options.rounds,
             seconds: options.seconds(),
             groups: Vec::new(),
@@ -98,6 +97,24 @@ impl Report {
     pub fn row(&self, group: Group, id: &str) -> Option<&RowResult> {
         self.groups.iter().find(|of| of.group == group)?.rows.iter().find(|row| row.id == id)
     }
+}
+
+/// The command that repeats a run: its arguments but for where files go.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    const PLACES: [&str; 4] = ["--json", "--html", "--markdown", "--directory"];
+    let mut text = String::from("cargo xtask bench");
+    let mut is_place = false;
+    for argument in arguments {
+        let is_value = std::mem::take(&mut is_place);
+        let (name, value) =
+            argument.split_once('=').map_or((argument.as_str(), None), |(name, value)| (name, Some(value)));
+        if PLACES.contains(&name) {
+            is_place = value.is_none();
+        } else if !is_value {
+            text = text + " " + &argument;
+        }
+    }
+    text
 }
 
 impl RowResult {
@@ -205,6 +222,12 @@ mod tests {
             seconds: 1.0,
             groups: vec![group],
         }
+    }
+
+    #[test]
+    fn the_command_tells_what_was_measured_and_not_where_files_went() {
+        let arguments = ["--json", "/a/b.json", "--quick", "--html=/c", "--rounds", "5", "--directory", "/d"];
+        assert_eq!(command(arguments.map(str::to_owned).into_iter()), "cargo xtask bench --quick --rounds 5");
     }
 
     #[test]
