@@ -432,15 +432,11 @@ impl<'a> Planner<'a> {
         let mut points = Vec::new();
         let mut unreadable = None;
         for incarnation in self.catalog.incarnations() {
-            for record in self.catalog.entries().rev().map(|entry| &entry.record) {
-                if record.backup().is_none_or(|backup| backup.incarnation != incarnation) {
-                    continue;
-                }
-                let is_deleted = self.catalog.is_deleted(record.number);
-                match record.open(&self.repository.place(), self.keyring) {
-                    Ok(opened) => {
-                        points.extend(opened.into_iter().flat_map(|version| version.restore_points))
-                    }
+            let is_own = |(_, backup): &(u64, &BackupManifest)| backup.incarnation == incarnation;
+            for (number, _) in self.catalog.all_backups().rev().filter(is_own) {
+                let is_deleted = self.catalog.is_deleted(number);
+                match self.version(number) {
+                    Ok(version) => points.extend(version.into_iter().flat_map(|one| one.restore_points)),
                     Err(error) if !is_deleted => unreadable = unreadable.or(Some(error)),
                     // Its key may be gone with it.
                     Err(_) => {}
@@ -454,6 +450,15 @@ impl<'a> Planner<'a> {
             .sort_by(|a, b| (a.sequence, a.incarnation, &a.name).cmp(&(b.sequence, b.incarnation, &b.name)));
         points.dedup();
         (points, unreadable)
+    }
+
+    /// What a backup held, deleted or not: of those that were, the catalog keeps no sealed part.
+    fn version(&self, number: u64) -> Result<Option<Manifest>> {
+        let place = self.repository.place();
+        match self.catalog.backup(number) {
+            Ok((entry, _)) => entry.record.open(&place, self.keyring),
+            Err(_) => self.repository.record(number)?.record.open(&place, self.keyring),
+        }
     }
 
     fn described(&self) -> String {

@@ -99,6 +99,14 @@ impl Repository {
         Ok(catalog)
     }
 
+    /// One record.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unsupported`, `Missing`.
+    pub(crate) fn record(&self, number: u64) -> Result<Entry> {
+        self.read_record(&layout::manifest(number), number)
+    }
+
     fn read_record(&self, name: &str, number: u64) -> Result<Entry> {
         let bytes = read_object(&*self.store, name, MAX_RECORD_LEN)?;
         let hash = *blake3::hash(&bytes).as_bytes();
