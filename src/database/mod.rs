@@ -218,7 +218,7 @@ impl Database {
     }
 
     /// Writes out everything and closes the database. Snapshots and iterators return `Closed` from then on. Called
-    /// again, it does nothing.
+    /// again, also meanwhile, it returns what the first call does, and when that does.
     ///
     /// # Errors
     /// The first error of writing files. Commits are in the log then, and the next open finds them. `Poisoned` after an
@@ -238,7 +238,10 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
+        // Whoever closed it was told.
+        if !self.engine.health.is_closed()
+            && let Err(error) = self.close()
+        {
             tracing::error!(%error, "the database could not be closed cleanly; the next open replays the log");
         }
     }

@@ -4,16 +4,18 @@ use super::Engine;
 use crate::error::Result;
 
 impl Engine {
-    /// Writes out everything, ends the log, and stops. Later calls do nothing.
+    /// Writes out everything, ends the log, and stops. Later calls wait for the first, and return what it does.
     ///
     /// # Errors
     /// The first failure. The log then has what could not be written, and the next open replays it. `Poisoned` when
     /// writing had ended before: what was not synced by then may be lost.
     pub(crate) fn close(&self) -> Result<()> {
+        self.closed.lock().get_or_insert_with(|| self.end()).clone()
+    }
+
+    fn end(&self) -> Result<()> {
         // From here on no commit begins; one that is under way ends before the flush takes the writer.
-        if !self.health.close() {
-            return Ok(());
-        }
+        self.health.close();
         let _span = tracing::info_span!("close", directory = %self.ctx.directory.display()).entered();
         let outcome = match self.health.poisoned() {
             _ if self.read_only => Ok(()),

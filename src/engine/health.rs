@@ -50,9 +50,9 @@ impl Health {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// From now on everything is refused. Says whether it was open until now.
-    pub(super) fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+    /// From now on everything is refused.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// The outcome of the newest flush.

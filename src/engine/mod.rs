@@ -108,6 +108,8 @@ pub(crate) struct Engine {
     /// Held while a memtable is flushed: one at a time, in order.
     flushing: Mutex<()>,
     lock: Mutex<Option<Box<dyn FileLock>>>,
+    /// How closing went; held while somebody closes.
+    closed: Mutex<Option<crate::error::Result<()>>>,
 }
 
 impl Engine {

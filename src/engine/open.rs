@@ -195,6 +195,7 @@ impl Engine {
             owed: super::throttle::Owed::default(),
             flushing: Mutex::new(()),
             lock: Mutex::new(lock),
+            closed: Mutex::new(None),
             config,
             ctx,
         }))

@@ -174,6 +174,24 @@ fn a_close_after_a_failed_sync_does_not_say_that_all_is_well() {
     plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on(".wal"));
     assert!(db.checkpoint().is_err());
     assert!(matches!(db.close(), Err(Error::Poisoned { .. })));
+    assert!(matches!(db.close(), Err(Error::Poisoned { .. })), "asked again it is no better");
+}
+
+#[test]
+fn whoever_closes_beside_another_returns_when_all_is_written() {
+    let world = World::new(9);
+    let db = world.create(&small());
+    for n in 0..200_u32 {
+        db.put(&n.to_be_bytes(), &[7; 1000]).expect("put");
+    }
+    lightning_db_sync::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                db.close().expect("closed");
+                assert!(db.engine.lock.lock().is_none(), "the first was not done");
+            });
+        }
+    });
 }
 
 #[test]
