@@ -61,8 +61,13 @@ fn long_work_has_spans() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, repository) = (folder.path().join("db"), folder.path().join("repository"));
     tracing::subscriber::with_default(subscriber, || {
-        let db = Database::create(&path, LightningDbConfig::default()).expect("created");
-        db.put(b"key", b"value").expect("put");
+        let config = LightningDbConfig { background_compaction: false, ..LightningDbConfig::default() };
+        let db = Database::create(&path, config).expect("created");
+        // The spans of this thread are seen. Now and then another one is faster to flush.
+        for round in 0..50_u32 {
+            db.put(b"key", &round.to_be_bytes()).expect("put");
+            db.checkpoint().expect("flushed");
+        }
         db.compact().expect("compacted");
         db.backup(&repository).expect("backed up");
         db.close().expect("closed");

@@ -209,7 +209,7 @@ mod tests {
         let mut whole = segment(1, &crate::random::Random::new(2).noise(600));
         whole[KIND] = 1;
         let mut torn = whole.clone();
-        torn[SALT.start + 3..SALT.end].fill(0);
+        torn[SALT.start + 3..HEADER_LEN].fill(0);
         let mut audit = Audit::default();
         for bytes in [&whole, &torn] {
             audit.look(Path::new("file"), bytes).expect("the same, before and after");
