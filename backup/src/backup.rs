@@ -382,10 +382,13 @@ impl Run<'_> {
     ) -> RepositoryCursor {
         let chain = self.catalog.chain(version.incarnation);
         let held = chain.end().map(|piece| archived_through(version, piece));
+        let own = |(_, backup): &(u64, &BackupManifest)| backup.incarnation == version.incarnation;
+        let newest = self.catalog.all_backups().rev().find(own).map(|(number, _)| number);
         RepositoryCursor {
             repository: self.repository.id().0,
             url_hint: self.repository.place(),
-            last_backup: known.map_or(0, |known| known.last_backup),
+            // Also one that was not heard of, and is known now by what was announced before it.
+            last_backup: newest.max(known.map(|known| known.last_backup)).unwrap_or(0),
             archived: held.or_else(|| known.and_then(|known| known.archived)),
             announced: self.log_end(version, archived),
             lineage: lineage(version.clone()),
