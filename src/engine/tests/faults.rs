@@ -9,6 +9,15 @@ use crate::config::{LightningDbConfig, WalSyncMode};
 use crate::database::Database;
 use crate::error::Error;
 
+/// A database that was made in order, and is open on a disk that fails as the plan says.
+fn on_a_faulty_disk(world: &World, config: &LightningDbConfig) -> (Arc<Database>, FaultPlan) {
+    world.create(config).close().expect("close");
+    let plan = FaultPlan::new();
+    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+    let db = Database::open_in(world.environment_on(faulty), PATH, config.clone()).expect("open");
+    (db, plan)
+}
+
 #[test]
 fn a_full_disk_loses_nothing_and_can_be_cleared() {
     for seed in 0..8u64 {
@@ -59,10 +68,7 @@ fn a_full_disk_loses_nothing_and_can_be_cleared() {
 fn a_failed_sync_of_the_log_ends_writing_and_reads_go_on() {
     let world = World::new(1);
     let config = LightningDbConfig { wal_sync_mode: WalSyncMode::Sync, ..small() };
-    world.create(&config).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, config.clone()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &config);
     db.put(b"a", b"1").expect("put");
     plan.add(
         Fault::new(Calls::Only(CallKind::SyncData), Effect::LoseWrites(std::io::ErrorKind::Other)).on(".wal"),
@@ -81,10 +87,7 @@ fn a_failed_sync_of_the_log_ends_writing_and_reads_go_on() {
 fn a_disk_that_is_full_when_the_log_is_synced_is_no_full_disk_to_try_again() {
     let world = World::new(5);
     let config = LightningDbConfig { wal_sync_mode: WalSyncMode::Sync, ..small() };
-    world.create(&config).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, config.clone()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &config);
     let full = Effect::Fail(std::io::ErrorKind::StorageFull);
     plan.add(Fault::new(Calls::Only(CallKind::SyncData), full).on(".wal"));
     let refused = db.put(b"k", b"v");
@@ -95,10 +98,7 @@ fn a_disk_that_is_full_when_the_log_is_synced_is_no_full_disk_to_try_again() {
 #[test]
 fn a_flush_that_fails_is_done_again() {
     let world = World::new(2);
-    world.create(&small()).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &small());
     db.put(b"k", b"v").expect("put");
     plan.add(
         Fault::new(Calls::Only(CallKind::Create), Effect::Fail(std::io::ErrorKind::Other))
@@ -115,10 +115,7 @@ fn a_flush_that_fails_is_done_again() {
 #[test]
 fn a_manifest_that_does_not_fit_leaves_the_large_values_for_the_next_flush() {
     let world = World::new(3);
-    world.create(&small()).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &small());
     let value = vec![3; 200 << 10];
     db.put(b"k", &value).expect("put");
     let full = Effect::Fail(std::io::ErrorKind::StorageFull);
@@ -148,10 +145,7 @@ fn a_closed_database_no_longer_touches_its_manifest_or_keyring() {
 #[test]
 fn values_whose_segment_could_not_be_finished_stay_in_the_log() {
     let world = World::new(6);
-    world.create(&small()).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &small());
     let value = vec![3; 70 << 10];
     db.put(b"k", &value).expect("put");
     let full = Effect::Fail(std::io::ErrorKind::StorageFull);
@@ -165,10 +159,7 @@ fn values_whose_segment_could_not_be_finished_stay_in_the_log() {
 #[test]
 fn a_close_after_a_failed_sync_does_not_say_that_all_is_well() {
     let world = World::new(7);
-    world.create(&small()).close().expect("close");
-    let plan = FaultPlan::new();
-    let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-    let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+    let (db, plan) = on_a_faulty_disk(&world, &small());
     db.put(b"k", b"v").expect("put");
     let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
     plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on(".wal"));
@@ -198,10 +189,7 @@ fn whoever_closes_beside_another_returns_when_all_is_written() {
 fn what_a_failed_sync_forgot_is_brought_to_the_disk_by_the_next_open() {
     for call in 0.. {
         let world = World::new(8);
-        world.create(&small()).close().expect("close");
-        let plan = FaultPlan::new();
-        let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
-        let db = Database::open_in(world.environment_on(faulty), PATH, small()).expect("open");
+        let (db, plan) = on_a_faulty_disk(&world, &small());
         db.put(b"k", b"v").expect("put");
         let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
         plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on(".wal"));
