@@ -299,7 +299,7 @@ impl Keyring {
         entropy: &dyn Entropy,
         now_micros: i64,
     ) -> Result<EpochId, CryptoError> {
-        self.require_room(1)?;
+        self.require_room()?;
         let key = SecretKey::random(entropy)?;
         let commitment = self.epoch_commitment(id, &key);
         self.epochs.push(Epoch { info: EpochInfo { id, created_micros: now_micros, commitment }, key });
@@ -307,8 +307,8 @@ impl Keyring {
         Ok(id)
     }
 
-    fn require_room(&self, count: usize) -> Result<(), CryptoError> {
-        if self.epochs.len() + count <= MAX_EPOCHS {
+    fn require_room(&self) -> Result<(), CryptoError> {
+        if self.epochs.len() < MAX_EPOCHS {
             return Ok(());
         }
         Err(CryptoError::TooLarge { what: "the number of data keys", max: MAX_EPOCHS as u64 })
@@ -334,7 +334,7 @@ impl Keyring {
                     return Err(codec::malformed(what));
                 }
                 None => {
-                    self.require_room(1)?;
+                    self.require_room()?;
                     self.epochs.insert(0, Epoch { info: epoch.info, key: epoch.key.duplicate() });
                 }
             }

@@ -292,8 +292,8 @@ pub struct ArchivePart {
     pub bytes: Arc<dyn LogBytes>,
 }
 
-/// Replays archived pieces of one incarnation, in order, with no commit missing between them. Commits up to `known_through` may be missing at
-/// the beginning.
+/// Replays archived pieces of one incarnation, in order, with no commit missing between them. Commits up to
+/// `known_through` may be missing at the beginning.
 pub fn replay_archive(
     ctx: Arc<SealContext>,
     parts: impl Iterator<Item = Result<ArchivePart>> + Send + 'static,
