@@ -130,6 +130,15 @@ impl World {
         Ok((report, model))
     }
 
+    /// Makes a backup into a repository on a disk of its own, which stops working at that call. Whether the backup noticed.
+    pub(crate) fn backup_that_dies(&self, crash_at: u64) -> bool {
+        let plan = FaultPlan::new();
+        let faulty = FaultyVfs::over_memory(self.memory.clone(), plan.clone());
+        plan.crash_at(crash_at);
+        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(Arc::new(faulty), Path::new("/repo")));
+        back_up_into(&self.db, &store, &NoProgress).is_err()
+    }
+
     pub(crate) fn backup(&self) -> BackupReport {
         self.db.backup("/repo").expect("a backup")
     }
@@ -586,13 +595,7 @@ fn a_backup_that_dies_anywhere_leaves_the_earlier_ones_and_the_next_one_clears_u
         let first = world.backup();
         world.commits(15);
         world.db.checkpoint().expect("flushed");
-        // The repository is on a disk of its own, which stops working.
-        let plan = FaultPlan::new();
-        let faulty = FaultyVfs::over_memory(world.memory.clone(), plan.clone());
-        plan.crash_at(crash_at);
-        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(Arc::new(faulty), Path::new("/repo")));
-        let died = back_up_into(&world.db, &store, &NoProgress).is_err();
-        drop(store);
+        let died = world.backup_that_dies(crash_at);
         let report = verified(&world, VerifyLevel::Contents);
         assert!(report.is_sound(), "crash at {crash_at}: {:?}", report.problems);
         let (_, model) = world.restore(RecoveryTarget::Backup(first.backup), false).expect("restored");

@@ -150,12 +150,7 @@ fn a_backup_that_was_not_heard_of_is_known_also_when_its_log_was_given_up() {
         world.commits(5);
         world.backup();
         world.commits(5);
-        let plan = FaultPlan::new();
-        let faulty = FaultyVfs::over_memory(world.memory.clone(), plan.clone());
-        plan.crash_at(crash_at);
-        let store: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::new(Arc::new(faulty), Path::new("/repo")));
-        let died = back_up_into(&world.db, &store, &NoProgress).is_err();
-        drop(store);
+        let died = world.backup_that_dies(crash_at);
         for _ in 0..4 {
             world.db.put(b"large", &vec![7; 150_000]).expect("put");
             world.db.checkpoint().expect("flushed");
@@ -164,6 +159,34 @@ fn a_backup_that_was_not_heard_of_is_known_also_when_its_log_was_given_up() {
         assert!(report.is_ok(), "crash at {crash_at}: {report:?}");
         if !died {
             assert!(crash_at > 20, "a backup makes more calls than {crash_at}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn of_two_backups_in_a_row_that_were_not_heard_of_the_first_stays_known() {
+    for first in 0.. {
+        let mut died = false;
+        for second in (0..40).step_by(3) {
+            let mut world = World::with(67, LightningDbConfig { max_retained_log: 128 << 10, ..config() });
+            world.commits(5);
+            died = world.backup_that_dies(first);
+            let overwrite = |world: &World| {
+                for _ in 0..3 {
+                    world.db.put(b"large", &vec![7; 150_000]).expect("put");
+                    world.db.checkpoint().expect("flushed");
+                }
+                world.db.compact().expect("merged");
+            };
+            overwrite(&world);
+            world.backup_that_dies(second);
+            overwrite(&world);
+            let report = world.db.backup("/repo");
+            assert!(report.is_ok(), "crashes at {first} and {second}: {report:?}");
+        }
+        if !died {
+            assert!(first > 20, "a backup makes more calls than {first}");
             break;
         }
     }
