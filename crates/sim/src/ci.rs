@@ -1,9 +1,12 @@
 //! Everything that CI runs, one campaign after another.
 
+use std::io::{self, BufRead, BufReader, PipeReader};
 use std::process::Command;
 use std::time::Instant;
 
 use clap::Args;
+
+use crate::coverage::BELOW;
 
 /// What CI runs.
 #[derive(Debug, Clone, Args)]
@@ -21,12 +24,12 @@ const KEEP_MEMORY: [(&str, &str); 3] = [
     ("MALLOC_TOP_PAD_", "16777216"),
 ];
 
-/// Runs every campaign, each as the command that one would type, and says how long it took.
+/// Runs every campaign, each as the command that one would type, says how long it took, and repeats at the end what
+/// those said that failed: their tables of what was covered would hide it.
 ///
 /// # Errors
 /// Which campaigns found something; all are run in any case.
 pub fn run(options: &Options) -> Result<(), String> {
-    let program = std::env::current_exe().map_err(|error| format!("no program: {error}"))?;
     let seeds = options.seeds.to_string();
     let campaigns: [&[&str]; 6] = [
         &["seeds", "--count", &seeds],
@@ -41,18 +44,41 @@ pub fn run(options: &Options) -> Result<(), String> {
     for campaign in campaigns {
         let since = Instant::now();
         println!("== {}", campaign.join(" "));
-        let status = Command::new(&program).args(campaign).envs(KEEP_MEMORY).status();
-        let is_sound = status.as_ref().is_ok_and(std::process::ExitStatus::success);
-        println!(
-            "== {}: {} after {:.0?}",
-            campaign[0],
-            if is_sound { "sound" } else { "FAILED" },
-            since.elapsed()
-        );
+        let (is_sound, said) = run_one(campaign).map_err(|error| format!("{}: {error}", campaign[0]))?;
+        let verdict = if is_sound { "sound" } else { "FAILED" };
+        println!("== {}: {verdict} after {:.0?}", campaign[0], since.elapsed());
         if !is_sound {
-            failed.push(campaign[0]);
+            failed.push((campaign[0], said));
         }
     }
     println!("== all after {:.0?}", began.elapsed());
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+    for (name, said) in &failed {
+        println!("== {name} FAILED, and said:\n{}", said.join("\n"));
+    }
+    let names: Vec<_> = failed.iter().map(|(name, _)| *name).collect();
+    if names.is_empty() { Ok(()) } else { Err(format!("failed: {}", names.join(", "))) }
+}
+
+/// Whether it went well, and what it said besides the counts that reached their floors.
+fn run_one(campaign: &[&str]) -> io::Result<(bool, Vec<String>)> {
+    let (reader, writer) = io::pipe()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(campaign).envs(KEEP_MEMORY).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn()?;
+    // It holds the writing end, and the pipe would never end.
+    drop(command);
+    let said = pass_on(reader);
+    Ok((child.wait()?.success(), said?))
+}
+
+fn pass_on(reader: PipeReader) -> io::Result<Vec<String>> {
+    let mut said = Vec::new();
+    for line in BufReader::new(reader).lines() {
+        let line = line?;
+        println!("{line}");
+        if !line.contains("   at least ") || line.ends_with(BELOW) {
+            said.push(line);
+        }
+    }
+    Ok(said)
 }

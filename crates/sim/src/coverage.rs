@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
+/// How the line of a count ends that is below its floor.
+pub const BELOW: &str = "BELOW ITS FLOOR";
+
 /// Counts by name. A name is `group/thing`, for example `operation/put`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -63,8 +66,8 @@ impl Coverage {
 impl Display for Coverage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (name, Count { happened, floor }) in &self.counts {
-            let verdict = if happened < floor { "  BELOW ITS FLOOR" } else { "" };
-            writeln!(f, "  {name:<44} {happened:>12}   at least {floor}{verdict}")?;
+            write!(f, "  {name:<44} {happened:>12}   at least {floor}")?;
+            writeln!(f, "{}", if happened < floor { format!("  {BELOW}") } else { String::new() })?;
         }
         Ok(())
     }
