@@ -162,16 +162,18 @@ impl DirectoryStore {
         }
     }
 
-    fn remove_temporaries(&self, folder: &Path, depth: usize) -> Result<()> {
+    /// Removes what is no object, and makes durable which objects there are: whoever died before this writer may have
+    /// given one its name and not synced the folder, and this writer relies on what it finds.
+    fn clear_up(&self, folder: &Path, depth: usize) -> Result<()> {
         for entry in self.vfs.list(folder).map_err(failed("list", folder))? {
             let path = folder.join(&entry.name);
             if entry.is_dir && depth < MAX_DEPTH {
-                self.remove_temporaries(&path, depth + 1)?;
+                self.clear_up(&path, depth + 1)?;
             } else if !entry.is_dir && entry.name.starts_with(TEMPORARY_PREFIX) {
                 self.vfs.remove_file(&path).map_err(failed("remove", &path))?;
             }
         }
-        Ok(())
+        self.sync(folder)
     }
 
     fn list_folder(&self, name: &str, depth: usize, found: &mut Vec<ObjectEntry>) -> Result<()> {
@@ -257,7 +259,7 @@ impl ObjectStore for DirectoryStore {
             ErrorKind::WouldBlock => BackupError::Busy { place: self.place() },
             _ => failed("lock", &path)(error),
         })?;
-        self.remove_temporaries(&self.root, 0)?;
+        self.clear_up(&self.root, 0)?;
         Ok(Box::new(DirectoryLock { _lock: lock }))
     }
 
@@ -412,6 +414,28 @@ mod tests {
         put(&store(&vfs), "a/b/c", b"1").expect("put");
         vfs.crash(&mut || 0, Keep::Nothing);
         assert_eq!(read_object(&store(&vfs), "a/b/c", 10).expect("an object"), b"1");
+    }
+
+    #[test]
+    fn what_a_killed_writer_named_is_durable_before_the_next_one_relies_on_it() {
+        let memory = MemVfs::new();
+        let plan = FaultPlan::new();
+        let dies = DirectoryStore::new(
+            Arc::new(FaultyVfs::over_memory(memory.clone(), plan.clone())),
+            Path::new("/repo"),
+        );
+        let lock = dies.lock().expect("lock");
+        put(&dies, layout::REPOSITORY, b"1").expect("put");
+        put(&dies, "manifests/1", b"1").expect("put");
+        plan.add(Fault::new(Calls::Only(CallKind::SyncDir), Effect::Fail(ErrorKind::Other)).lasting());
+        put(&dies, "manifests/2", b"2").expect_err("its folder cannot be synced");
+        drop(lock);
+        memory.kill_process();
+        let next = store(&memory);
+        let _lock = next.lock().expect("lock");
+        assert_eq!(read_object(&next, "manifests/2", 10).expect("an object"), b"2");
+        memory.crash(&mut || 0, Keep::Nothing);
+        assert_eq!(read_object(&store(&memory), "manifests/2", 10).expect("an object"), b"2");
     }
 
     #[test]

@@ -58,16 +58,24 @@ struct Made {
     incarnation: Incarnation,
     /// Where its history began.
     began: u64,
+    /// A list showed it, and nobody has written since: its name may not be on stable storage yet.
+    is_hearsay: bool,
 }
 
 impl Known {
+    /// A writer was here, and relies on what it found.
+    fn is_settled_by_a_writer(&mut self) {
+        self.backups.values_mut().for_each(|made| made.is_hearsay = false);
+    }
+
     /// Whether some backup is followed by all log up to a commit. One that was deleted leads nowhere, and what was behind
     /// a gap may have been reached from it alone.
     fn leads_to(&self, incarnation: Incarnation, sequence: u64) -> bool {
         let is_broken = |from: u64| {
             self.gaps.iter().any(|(after, through)| (from + 1).max(after + 1) <= sequence.min(*through))
         };
-        let starts = self.backups.values().filter(|made| made.incarnation == incarnation);
+        let counts = |made: &&Made| made.incarnation == incarnation && !made.is_hearsay;
+        let starts = self.backups.values().filter(counts);
         starts.map(|made| made.sequence).any(|from| from <= sequence && !is_broken(from))
     }
 }
@@ -88,7 +96,8 @@ impl Repositories {
     /// The newest commit of a history that a backup in a repository is known to hold.
     pub(crate) fn newest_of(&self, place: &Path, incarnation: Incarnation) -> Option<u64> {
         let known = self.all.iter().find(|known| known.place == place)?;
-        let own = known.backups.values().filter(|made| made.incarnation == incarnation);
+        let counts = |made: &&Made| made.incarnation == incarnation && !made.is_hearsay;
+        let own = known.backups.values().filter(counts);
         own.map(|made| made.sequence).max()
     }
 
@@ -204,7 +213,9 @@ impl Client<'_> {
         taken.with(|known| {
             known.is_unsure = was_unsure;
             known.was_cut_short = false;
-            known.backups.insert(report.backup, Made { sequence, incarnation, began });
+            known.is_settled_by_a_writer();
+            let made = Made { sequence, incarnation, began, is_hearsay: false };
+            known.backups.insert(report.backup, made);
             // Behind a gap nothing can be reached before the next backup's own trees.
             let gaps = report.lost_log.iter().map(|(after, _)| (after.0, sequence.saturating_sub(1)));
             known.gaps.extend(gaps);
@@ -246,6 +257,7 @@ impl Client<'_> {
                 known.is_unsure = unsure;
                 known.deleting.remove(&number);
                 if deleted.is_ok() {
+                    known.is_settled_by_a_writer();
                     known.backups.remove(&number);
                 }
             });
@@ -294,15 +306,16 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
                 let gap = may_have_gap.then_some((0, sequence.saturating_sub(1)));
                 taken.with(|known| {
                     known.gaps.extend(gap);
-                    known.backups.insert(summary.number, Made { sequence, incarnation, began })
+                    let made = Made { sequence, incarnation, began, is_hearsay: true };
+                    known.backups.insert(summary.number, made)
                 });
             }
             None => return bug(format!("nobody made backup {}", summary.number)),
         }
     }
-    for number in known.keys() {
+    for (number, made) in &known {
         if !listed.iter().any(|summary| summary.number == *number) {
-            if !taken.with(|known| known.deleting.contains(number)) {
+            if !made.is_hearsay && !taken.with(|known| known.deleting.contains(number)) {
                 return bug(format!("backup {number} is gone"));
             }
             taken.with(|known| known.backups.remove(number));
