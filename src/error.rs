@@ -119,6 +119,56 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A key service or an HSM does not answer, or not in time. Nothing was changed.
+    #[error(
+        "{provider} cannot be reached: {reason}; nothing was changed, so try again when it can be reached"
+    )]
+    KeyUnreachable {
+        /// The provider; never a secret.
+        provider: String,
+        /// What was tried, for how long, and what came of it.
+        reason: String,
+    },
+    /// A key service or an HSM will not serve: a wrong PIN, a bad access token, no permission.
+    #[error("{provider} refuses: {reason}")]
+    KeyRefused {
+        /// The provider; never a secret.
+        provider: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A key service or an HSM has no such key.
+    #[error("{provider} has no such key: {reason}")]
+    NoSuchKey {
+        /// The provider; never a secret.
+        provider: String,
+        /// Which key, and what to do.
+        reason: String,
+    },
+    /// The key is there, and a key service or an HSM does not let it be used now.
+    #[error("the key of {provider} is disabled: {reason}")]
+    KeyDisabled {
+        /// The provider; never a secret.
+        provider: String,
+        /// In which way, and what to do.
+        reason: String,
+    },
+    /// What a key service or an HSM should unwrap is not what it wrapped, or it gave back another key.
+    #[error(
+        "what {provider} wrapped was tampered with: {reason}; restore the keyring from a backup, or use another key slot"
+    )]
+    KeyTampered {
+        /// The provider; never a secret.
+        provider: String,
+        /// What did not match.
+        reason: String,
+    },
+    /// The key that a key service or an HSM wrapped belongs to another database.
+    #[error("{what} is of another database: make sure that the keyring is the database's own")]
+    WrongDatabase {
+        /// Which wrapped key, and the two databases.
+        what: String,
+    },
     /// The only key slot cannot be removed.
     #[error("this is the only key that opens the database: add another one before removing it")]
     LastKeySlot,
@@ -277,6 +327,12 @@ impl Error {
             Self::NotEncrypted { .. } => "not_encrypted",
             Self::InvalidKey { .. } => "invalid_key",
             Self::KeyProvider { .. } => "key_provider",
+            Self::KeyUnreachable { .. } => "key_unreachable",
+            Self::KeyRefused { .. } => "key_refused",
+            Self::NoSuchKey { .. } => "no_such_key",
+            Self::KeyDisabled { .. } => "key_disabled",
+            Self::KeyTampered { .. } => "key_tampered",
+            Self::WrongDatabase { .. } => "wrong_database",
             Self::LastKeySlot => "last_key_slot",
             Self::Crypto { .. } => "crypto",
             Self::Corrupt { .. } => "corrupt",
@@ -307,6 +363,11 @@ impl Error {
                 | Self::NotEncrypted { .. }
                 | Self::InvalidKey { .. }
                 | Self::KeyProvider { .. }
+                | Self::KeyRefused { .. }
+                | Self::NoSuchKey { .. }
+                | Self::KeyDisabled { .. }
+                | Self::KeyTampered { .. }
+                | Self::WrongDatabase { .. }
                 | Self::Crypto { .. }
         )
     }
@@ -353,6 +414,17 @@ impl Error {
                 Self::InvalidKey { origin: source_name, reason }
             }
             CryptoError::Provider { name, reason } => Self::KeyProvider { provider: name, reason },
+            CryptoError::Unreachable { provider, reason } => Self::KeyUnreachable { provider, reason },
+            CryptoError::Refused { provider, reason } => Self::KeyRefused { provider, reason },
+            CryptoError::NoSuchKey { provider, reason } => Self::NoSuchKey { provider, reason },
+            CryptoError::KeyDisabled { provider, reason } => Self::KeyDisabled { provider, reason },
+            CryptoError::Tampered { provider, reason } => Self::KeyTampered { provider, reason },
+            CryptoError::WrongDatabase { provider, wrapped_for, database } => Self::WrongDatabase {
+                what: format!(
+                    "{}: the key that {provider} wrapped is that of {wrapped_for}, not of {database}; it",
+                    file.display()
+                ),
+            },
             CryptoError::SlotNotFound(slot) => Self::NotFound { what: format!("key slot {slot}") },
             CryptoError::DuplicateLabel(label) => {
                 Self::AlreadyExists { what: format!("a key slot labelled {label:?}") }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{EpochId, SlotId};
+use crate::{DatabaseId, EpochId, SlotId};
 
 /// What can go wrong with keys and sealed data.
 ///
@@ -45,6 +45,63 @@ pub enum CryptoError {
         name: String,
         /// What it said.
         reason: String,
+    },
+    /// A key service or token does not answer, or not in time.
+    #[error(
+        "{provider} cannot be reached: {reason}; nothing was changed, so try again when it can be reached"
+    )]
+    Unreachable {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// What was tried, for how long, and what came of it.
+        reason: String,
+    },
+    /// A key service or token answers, and will not serve: a wrong PIN, a bad access token, no permission.
+    #[error("{provider} refuses: {reason}")]
+    Refused {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A key service or token answers, and has no such key.
+    #[error("{provider} has no such key: {reason}")]
+    NoSuchKey {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// Which key, and what to do.
+        reason: String,
+    },
+    /// The key is there and cannot be used now.
+    #[error("the key of {provider} is disabled: {reason}")]
+    KeyDisabled {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// In which way, and what to do.
+        reason: String,
+    },
+    /// The provider holds the key, and what it should unwrap is not what it wrapped; or it gave back another key.
+    #[error(
+        "what {provider} wrapped was tampered with: {reason}; restore the keyring from a backup, or use another key slot"
+    )]
+    Tampered {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// What did not match.
+        reason: String,
+    },
+    /// A wrapped key of one database stands in the keyring of another.
+    #[error(
+        "the key that {provider} wrapped belongs to database {wrapped_for}, and this is database {database}: \
+         make sure that the keyring is the database's own"
+    )]
+    WrongDatabase {
+        /// The provider, as a key URI without its secret part.
+        provider: String,
+        /// The database that it was wrapped for.
+        wrapped_for: DatabaseId,
+        /// The database that was to be opened.
+        database: DatabaseId,
     },
     /// Stored bytes are damaged, or carry values outside of their limits.
     #[error("the {what} is damaged: {reason}")]

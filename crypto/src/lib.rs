@@ -59,11 +59,15 @@ pub use error::CryptoError;
 pub use ids::{DatabaseId, EpochId, SlotId};
 pub use kdf::{Purpose, derive};
 pub use keyring::{EpochInfo, Keyring, KeyringInfo, MAX_KEYRING_LEN, SlotInfo, peek};
+#[cfg(feature = "pkcs11")]
+pub use provider::Pkcs11Provider;
 pub use provider::{
-    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, RawProvider, SlotContext, WrappedKey,
+    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, RawProvider, SecretPlace, SlotContext,
+    WrappedBy, WrappedKey,
 };
 pub use sealed::{SEALED_OVERHEAD, open_object, seal_object};
 pub use secret::SecretKey;
 pub use signing::{PublicKey, Signature, SigningKey};
 pub use source::KeySource;
+pub use uri::{ServiceUri, UriGrammar};
 pub use zeroize::Zeroizing;

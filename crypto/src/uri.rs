@@ -1,15 +1,23 @@
 //! Key sources as text, the same wherever one is written: on a command line, in a file, in the
 //! environment.
 
+mod service;
+
 use std::io;
 
 use crate::{CryptoError, KeySource};
 
+pub use service::{ServiceUri, UriGrammar};
+
 const FORMS: &str = "file:PATH, env:NAME, passphrase-file:PATH, passphrase-env:NAME, \
                      passphrase:prompt, exec:PROGRAM";
 
-/// Kinds of key source that have a name in the scheme of URIs, and no provider in this program.
-const UNSUPPORTED: [&str; 4] = ["pkcs11", "awskms", "vault", "kmip"];
+/// Kinds of key source that other crates or features bring, and which.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("pkcs11", "build with the feature `pkcs11`"),
+    ("awskms", "use lightning_db_key_services::key_source, with the feature `awskms`"),
+    ("vault", "use lightning_db_key_services::key_source, with the feature `vault`"),
+];
 
 impl KeySource {
     /// Reads a key URI.
@@ -22,8 +30,11 @@ impl KeySource {
     /// | `passphrase-env:NAME` | a passphrase in an environment variable |
     /// | `passphrase:prompt` | asked for, see [`from_uri_with`](Self::from_uri_with) |
     /// | `exec:PROGRAM` | held by an external command, see [`ExecProvider`](crate::ExecProvider) |
+    /// | `pkcs11:…` | in a PKCS#11 token (RFC 7512), with the feature `pkcs11` |
     ///
-    /// What follows the colon is taken as it is, without escapes. Nothing is read yet.
+    /// What follows the colon is taken as it is, without escapes, except in the URIs of services. Nothing is read or
+    /// connected to yet. Further services are in the crate `lightning_db_key_services`, whose `key_source` reads these
+    /// URIs too.
     ///
     /// # Errors
     /// [`CryptoError::InvalidKey`] if it is none of these, or asks for a prompt.
@@ -58,8 +69,12 @@ impl KeySource {
         let (scheme, rest) = uri.split_once(':').ok_or_else(|| {
             invalid(format!("a key is named by a URI, and not given itself: use one of {FORMS}"))
         })?;
-        if UNSUPPORTED.contains(&scheme) {
-            return Err(invalid(format!("{scheme}: is not supported by this build: use one of {FORMS}")));
+        #[cfg(feature = "pkcs11")]
+        if scheme == "pkcs11" {
+            return Ok(Self::provider(std::sync::Arc::new(crate::Pkcs11Provider::from_uri(uri)?)));
+        }
+        if let Some((scheme, how)) = ELSEWHERE.iter().find(|(known, _)| *known == scheme) {
+            return Err(invalid(format!("this build has no {scheme}: {how}, or use one of {FORMS}")));
         }
         if rest.is_empty() || rest.contains('\0') {
             return Err(invalid(format!("nothing usable follows the colon: use one of {FORMS}")));
@@ -128,10 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn key_services_are_named_as_unsupported() {
-        for scheme in UNSUPPORTED {
-            let error = KeySource::from_uri(&format!("{scheme}:x")).expect_err(scheme).to_string();
-            assert!(error.contains(scheme) && error.contains("not supported"), "{error}");
+    fn what_another_crate_brings_is_named() {
+        for (scheme, how) in ELSEWHERE {
+            if cfg!(feature = "pkcs11") && scheme == "pkcs11" {
+                continue;
+            }
+            let error = KeySource::from_uri(&format!("{scheme}:hunter2")).expect_err(scheme).to_string();
+            assert!(error.contains(&format!("no {scheme}: {how}")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

@@ -1,11 +1,15 @@
 //! Key providers: whoever can wrap a database's master key, and unwrap it again.
 
+mod bound;
 mod env;
 mod exec;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod passphrase;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
+mod place;
 mod raw;
 
 use std::fmt;
@@ -16,9 +20,13 @@ use crate::{
     CryptoError, DatabaseId, Entropy, Purpose, SecretKey, default_suite, derive, open_object, seal_object,
 };
 
+#[cfg(feature = "pkcs11")]
+pub use self::pkcs11::Pkcs11Provider;
 pub use self::{
+    bound::WrappedBy,
     exec::ExecProvider,
     passphrase::{PassphraseCost, PassphraseProvider},
+    place::SecretPlace,
     raw::RawProvider,
 };
 
@@ -35,8 +43,9 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// Wraps `key`.
     ///
     /// # Errors
-    /// [`CryptoError::Provider`] when the provider fails, [`CryptoError::Entropy`] when no random
-    /// bytes can be had.
+    /// [`CryptoError::Unreachable`], [`CryptoError::Refused`], [`CryptoError::NoSuchKey`],
+    /// [`CryptoError::KeyDisabled`] and [`CryptoError::Provider`] when a key service, an HSM or a
+    /// command does not do it, [`CryptoError::Entropy`] when no random bytes can be had.
     fn wrap(
         &self,
         ctx: &SlotContext,
@@ -50,7 +59,8 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`CryptoError::WrongKey`] when another key wrapped it; [`CryptoError::Malformed`] when it
     /// was this key's, and is damaged, or when parameters are out of bounds;
-    /// [`CryptoError::Provider`] when the provider fails.
+    /// [`CryptoError::Tampered`] and [`CryptoError::WrongDatabase`] when a service gives back
+    /// something else; those of [`wrap`](Self::wrap) when it fails.
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError>;
 }
 

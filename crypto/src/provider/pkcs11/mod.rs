@@ -1,0 +1,227 @@
+//! Keys in a PKCS#11 token: an HSM, a smart card, SoftHSM.
+//!
+//! The wrapping key is made in the token and never leaves it. The key to wrap is put beside it as an
+//! object of the session, and the token wraps the one with the other (AES key wrap, RFC 3394 or
+//! 5649), which needs no nonce, so none can repeat.
+
+mod faults;
+mod modules;
+mod token;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use zeroize::Zeroizing;
+
+use self::token::Token;
+use super::{KeyProvider, SecretPlace, SlotContext, WrappedBy, WrappedKey};
+use crate::{CryptoError, Entropy, SecretKey, ServiceUri, UriGrammar};
+
+const GRAMMAR: UriGrammar = UriGrammar {
+    scheme: "pkcs11",
+    attributes: &["token", "serial", "object", "id", "type"],
+    parameters: &["module-path", "pin-source"],
+    refused: &[(
+        "pin-value",
+        "others can see a PIN in a URI; put it into a file and give pin-source=file:PATH",
+    )],
+    example: "pkcs11:token=LABEL;object=LABEL?module-path=PATH&pin-source=file:PATH",
+};
+
+/// Wraps with an AES key inside a PKCS#11 token.
+///
+/// Each wrapping and unwrapping loads the module (once in a process), logs in, does its work, and
+/// logs out. A wrong PIN is tried once, so that it does not lock the token, however many key slots
+/// there are.
+pub struct Pkcs11Provider(Arc<Place>);
+
+/// Which key, in which token, by which module.
+struct Place {
+    module: PathBuf,
+    token: Option<String>,
+    serial: Option<String>,
+    object: Option<String>,
+    id: Option<Vec<u8>>,
+    pin: Option<SecretPlace>,
+    timeout: Duration,
+    refused_pin: RefusedPin,
+}
+
+/// The PIN that the token has refused last. A second try of it could lock the token.
+#[derive(Default)]
+struct RefusedPin(Mutex<Option<Zeroizing<String>>>);
+
+impl Pkcs11Provider {
+    /// Reads a URI as in RFC 7512. Nothing is loaded or asked yet.
+    ///
+    /// In the path `token` (a label) or `serial`, `object` (a label) or `id`, and if you like
+    /// `type=secret-key`; behind the question mark `module-path`, `pin-source` (`file:PATH`, a path,
+    /// or `env:NAME`; none for a token with a PIN pad), and `timeout` in seconds.
+    ///
+    /// # Errors
+    /// [`CryptoError::InvalidKey`] if it is none, and where.
+    pub fn from_uri(uri: &str) -> Result<Self, CryptoError> {
+        let uri = ServiceUri::parse(&GRAMMAR, uri)?;
+        let text = |name: &str| uri.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        if uri.get("type").is_some_and(|class| class != "secret-key") {
+            return Err(uri.bad("type", "only a secret key can wrap: type=secret-key"));
+        }
+        let place = Place {
+            module: uri.require("module-path")?.into(),
+            token: text("token"),
+            serial: text("serial"),
+            object: text("object"),
+            id: text("id").map(String::into_bytes),
+            pin: text("pin-source").map(|pin| SecretPlace::parse(&pin)),
+            timeout: uri.timeout()?,
+            refused_pin: RefusedPin::default(),
+        };
+        if place.token.is_none() && place.serial.is_none() {
+            return Err(uri.invalid("it names no token: give token= or serial="));
+        }
+        if place.object.is_none() && place.id.is_none() {
+            return Err(uri.invalid("it names no key: give object= or id="));
+        }
+        Ok(Self(Arc::new(place)))
+    }
+
+    /// Runs `work` on the token in a thread of its own: a module that hangs must not hang the database.
+    fn on_token<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Token<'_>) -> Result<T, CryptoError> + Send + 'static,
+    ) -> Result<T, CryptoError> {
+        let (sender, receiver) = mpsc::channel();
+        let place = Arc::clone(&self.0);
+        let deadline = Instant::now() + place.timeout;
+        let worker = thread::Builder::new().name("lightning-pkcs11".into());
+        let started = worker.spawn(move || {
+            // Nobody listens any more if the token was too slow.
+            sender.send(Token::with(&place, deadline, work)).ok();
+        });
+        started.map_err(|error| self.0.unreachable(&format!("no thread could be started: {error}")))?;
+        match receiver.recv_timeout(self.0.timeout) {
+            Ok(outcome) => outcome,
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(self.0.unreachable(&format!(
+                "the module did not answer within {} seconds",
+                self.0.timeout.as_secs()
+            ))),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(self.0.failed("its module made a thread panic")),
+        }
+    }
+}
+
+impl KeyProvider for Pkcs11Provider {
+    fn kind(&self) -> &'static str {
+        "pkcs11"
+    }
+
+    fn wrap(
+        &self,
+        ctx: &SlotContext,
+        key: &SecretKey,
+        _entropy: &dyn Entropy,
+    ) -> Result<WrappedKey, CryptoError> {
+        let payload = ctx.payload(key);
+        let (name, method, bytes) = self.on_token(move |token| token.wrap(&payload))?;
+        let params = WrappedBy { key: name, method }.to_params(ctx)?;
+        Ok(WrappedKey { params, bytes, commitment: ctx.commitment_to(key) })
+    }
+
+    fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
+        let name = self.0.to_string();
+        let by = WrappedBy::from_params(&name, ctx, &wrapped.params)?;
+        let bytes = wrapped.bytes.clone();
+        let payload = self.on_token(move |token| token.unwrap(&by, &bytes))?;
+        ctx.accept(&name, &payload, wrapped)
+    }
+}
+
+impl Place {
+    fn unreachable(&self, reason: &str) -> CryptoError {
+        CryptoError::Unreachable { provider: self.to_string(), reason: reason.into() }
+    }
+
+    fn refused(&self, reason: &str) -> CryptoError {
+        CryptoError::Refused { provider: self.to_string(), reason: reason.into() }
+    }
+
+    fn failed(&self, reason: &str) -> CryptoError {
+        CryptoError::Provider { name: self.to_string(), reason: reason.into() }
+    }
+
+    fn ambiguous(&self, reason: String) -> CryptoError {
+        CryptoError::InvalidKey { source_name: self.to_string(), reason }
+    }
+}
+
+/// As a URI, without what only says how to get there.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.as_ref().map(hex::encode);
+        let parts = [("token", &self.token), ("serial", &self.serial), ("object", &self.object), ("id", &id)];
+        let mut separator = "pkcs11:";
+        for (name, value) in parts {
+            if let Some(value) = value {
+                write!(f, "{separator}{name}={value}")?;
+                separator = ";";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RefusedPin {
+    fn is(&self, pin: &str) -> bool {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().is_some_and(|refused| **refused == *pin)
+    }
+
+    fn remember(&self, pin: Zeroizing<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pin);
+    }
+}
+
+impl fmt::Debug for Pkcs11Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_names_token_key_and_module() {
+        let uri = "pkcs11:token=my%20hsm;object=k;type=secret-key?module-path=/m.so&pin-source=file:/pin";
+        let provider = Pkcs11Provider::from_uri(uri).expect("a URI");
+        assert_eq!(format!("{provider:?}"), "pkcs11:token=my hsm;object=k");
+        assert_eq!(provider.0.pin, Some(SecretPlace::File("/pin".into())));
+        for (uri, reason) in [
+            ("pkcs11:object=k?module-path=/m", "names no token"),
+            ("pkcs11:token=t?module-path=/m", "names no key"),
+            ("pkcs11:token=t;object=k", "module-path= is missing"),
+            ("pkcs11:token=t;object=k;type=private?module-path=/m", "at character 30: only a secret key"),
+            ("pkcs11:token=t;object=k?module-path=/m&pin-value=1234", "pin-source=file:PATH"),
+        ] {
+            let text = Pkcs11Provider::from_uri(uri).expect_err(uri).to_string();
+            assert!(text.contains(reason) && !text.contains("1234"), "{uri}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_not_there_cannot_be_reached() {
+        let provider =
+            Pkcs11Provider::from_uri("pkcs11:token=t;object=k?module-path=/nowhere.so").expect("a URI");
+        let ctx = SlotContext { database: crate::DatabaseId([1; 16]), salt: [2; 32] };
+        let error =
+            provider.wrap(&ctx, &SecretKey::from_bytes([3; 32]), &crate::OsEntropy).expect_err("no module");
+        assert!(matches!(error, CryptoError::Unreachable { .. }), "{error}");
+        assert!(error.to_string().contains("/nowhere.so"), "{error}");
+    }
+}
