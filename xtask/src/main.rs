@@ -1,6 +1,7 @@
 //! Checks and tests of lightning_db, one command each.
 
 mod mutants;
+mod services;
 mod threads;
 mod tidy;
 
@@ -14,8 +15,10 @@ usage: cargo xtask COMMAND
 
   check   formatting, lints, documentation and the tidy pass; changes nothing; with --speed,
           also that no way of reading or writing has become much dearer than another
-  test    every test: unit, integration, command line, examples in the documentation; then the
-          campaigns of crates/sim, about ten minutes; --quick leaves these out
+  test    every test: unit, integration, command line, key services at work with real servers,
+          examples in the documentation; then the campaigns of crates/sim, about ten minutes;
+          --quick leaves these out. On Debian it installs the servers that are missing
+  services  installs what the tests of key services start, and nothing else
   tidy    the tidy pass alone: dependencies point one way, every file is reached,
           every option is read, no file outgrows a reader
   mutants [NAME…]
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match env::args().nth(1).as_deref() {
         Some("check") => check(&root),
         Some("test") => test(&root),
+        Some("services") => services::provide(&root),
         Some("tidy") => tidy(&root),
         Some("mutants") => mutants::run(&root, &env::args().skip(2).collect::<Vec<_>>()),
         Some("models") => threads::models(&root),
@@ -81,6 +85,7 @@ fn speed(root: &Path) -> Result<(), String> {
 
 /// Runs every test, and ends with one line that adds up what all the test programs counted.
 fn test(root: &Path) -> Result<(), String> {
+    services::provide(root)?;
     let arguments = ["test", "--workspace", "--no-fail-fast"];
     println!("$ cargo {}", arguments.join(" "));
     let started = command(root, &arguments).stdout(Stdio::piped()).spawn();

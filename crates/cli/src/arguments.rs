@@ -14,6 +14,8 @@ Keys are named by a URI, never typed themselves:
   passphrase-file:PATH   a passphrase in a file that only you can read
   passphrase-env:NAME    a passphrase in an environment variable
   exec:PROGRAM           held by an external command
+  pkcs11:token=T;object=O?module-path=M&pin-source=file:P
+                         an AES key in an HSM
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data or a wrong or missing key, \
 4 not found or not reachable.

@@ -41,7 +41,7 @@ pub(crate) fn from_uri(origin: &str, uri: &str, ask: Ask) -> Outcome<KeySource> 
     if uri == "passphrase:prompt" {
         return prompt(ask);
     }
-    KeySource::from_uri(uri).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
+    lightning_db_key_services::key_source(uri).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
 }
 
 /// Whether there is somebody to ask.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// Each crate's folder, and the project's crates that it may name.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("crypto", &[]),
     ("sync", &[]),
     ("storage", &["lightning_db_crypto", "lightning_db_sync"]),
@@ -21,7 +21,8 @@ const ALLOWED: [(&str, &[&str]); 7] = [
             "lightning_db_sync",
         ],
     ),
-    ("crates/cli", &["lightning_db"]),
+    ("crates/key_services", &["lightning_db", "lightning_db_crypto"]),
+    ("crates/cli", &["lightning_db", "lightning_db_key_services"]),
 ];
 
 pub(super) fn findings(root: &Path) -> io::Result<Vec<String>> {

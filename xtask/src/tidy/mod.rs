@@ -22,7 +22,7 @@ pub(crate) fn findings(root: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The folders that hold a crate's source, relative to the project.
-const SOURCE_FOLDERS: [&str; 10] = [
+const SOURCE_FOLDERS: [&str; 11] = [
     "src",
     "sync/src",
     "crypto/src",
@@ -31,6 +31,7 @@ const SOURCE_FOLDERS: [&str; 10] = [
     "backup/src",
     "crates/bench/src",
     "crates/cli/src",
+    "crates/key_services/src",
     "crates/sim/src",
     "xtask/src",
 ];

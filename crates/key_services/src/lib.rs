@@ -1,0 +1,25 @@
+//! Key services for lightning_db: where its keys come from when they are kept elsewhere.
+//!
+//! [`key_source`] reads all key URIs: those of this crate's services and those that the library
+//! itself reads. Each service is a feature; all are on by default.
+//!
+//! ```
+//! use lightning_db_key_services::key_source;
+//!
+//! let uri = "pkcs11:token=safe;object=lightning?module-path=/usr/lib/hsm.so&pin-source=/etc/pin";
+//! # #[cfg(feature = "pkcs11")]
+//! assert_eq!(format!("{:?}", key_source(uri)?), "KeySource(pkcs11:token=safe;object=lightning)");
+//! assert!(key_source("pkcs11:token=safe;objekt=lightning?module-path=/x").is_err());
+//! # Ok::<(), lightning_db_crypto::CryptoError>(())
+//! ```
+
+use lightning_db_crypto::{CryptoError, KeySource};
+
+/// Reads a key URI: those of [`KeySource::from_uri`], and of the services that this crate is built with. Nothing is
+/// connected to before the key is needed.
+///
+/// # Errors
+/// [`CryptoError::InvalidKey`] if it is none; it says where the mistake is, and repeats nothing of the URI.
+pub fn key_source(uri: &str) -> Result<KeySource, CryptoError> {
+    KeySource::from_uri(uri)
+}
