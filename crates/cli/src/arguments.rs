@@ -16,6 +16,8 @@ Keys are named by a URI, never typed themselves:
   exec:PROGRAM           held by an external command
   pkcs11:token=T;object=O?module-path=M&pin-source=file:P
                          an AES key in an HSM
+  vault:MOUNT/KEY?address=URL&token-file=PATH
+                         a key of the transit engine of Vault or OpenBao
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data or a wrong or missing key, \
 4 not found or not reachable.

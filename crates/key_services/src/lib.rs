@@ -13,7 +13,13 @@
 //! # Ok::<(), lightning_db_crypto::CryptoError>(())
 //! ```
 
+#[cfg(feature = "vault")]
+mod vault;
+
 use lightning_db_crypto::{CryptoError, KeySource};
+
+#[cfg(feature = "vault")]
+pub use vault::VaultProvider;
 
 /// Reads a key URI: those of [`KeySource::from_uri`], and of the services that this crate is built with. Nothing is
 /// connected to before the key is needed.
@@ -21,5 +27,9 @@ use lightning_db_crypto::{CryptoError, KeySource};
 /// # Errors
 /// [`CryptoError::InvalidKey`] if it is none; it says where the mistake is, and repeats nothing of the URI.
 pub fn key_source(uri: &str) -> Result<KeySource, CryptoError> {
-    KeySource::from_uri(uri)
+    match uri.split_once(':') {
+        #[cfg(feature = "vault")]
+        Some(("vault", _)) => Ok(KeySource::provider(std::sync::Arc::new(VaultProvider::from_uri(uri)?))),
+        _ => KeySource::from_uri(uri),
+    }
 }

@@ -1,5 +1,8 @@
 //! What the tests of all services share: databases in a folder, and what must hold of them.
 
+pub(crate) mod between;
+pub(crate) mod server;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

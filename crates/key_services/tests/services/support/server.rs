@@ -1,0 +1,72 @@
+//! Programs that serve on this machine for as long as a test needs them.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A running server; it is killed when this is dropped.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+}
+
+/// A port that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A program among those that `cargo xtask services` installs for Python.
+pub(crate) fn python_program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/services/venv/bin").join(name)
+}
+
+impl Server {
+    /// Starts a program that is to listen at `port`, and waits until `ready` says that it does its work. What it says
+    /// goes to `log`.
+    pub(crate) fn start(command: &mut Command, port: u16, log: &Path, ready: impl Fn() -> bool) -> Self {
+        let output = File::create(log).expect("a log");
+        command.stdin(Stdio::null()).stderr(output.try_clone().expect("a log")).stdout(output);
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{command:?} does not start ({error}): `cargo xtask services` installs what is needed")
+        });
+        let mut server = Self { child, port };
+        let began = Instant::now();
+        while !(server.listens() && ready()) {
+            let ended = server.child.try_wait().expect("its state");
+            let said = || std::fs::read_to_string(log).unwrap_or_default();
+            assert!(ended.is_none(), "{command:?} ended with {ended:?}: {}", said());
+            assert!(began.elapsed() < READY_WITHIN, "{command:?} was not ready in time: {}", said());
+            thread::sleep(POLL_INTERVAL);
+        }
+        server
+    }
+
+    fn listens(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    /// Kills it, and waits until nobody listens any more.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().expect("it ended");
+        let began = Instant::now();
+        while self.listens() {
+            assert!(began.elapsed() < READY_WITHIN, "somebody still listens at port {}", self.port);
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
