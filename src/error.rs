@@ -430,6 +430,12 @@ impl Error {
                 Self::AlreadyExists { what: format!("a key slot labelled {label:?}") }
             }
             CryptoError::LastSlot => Self::LastKeySlot,
+            CryptoError::SlotsLeft(_) => {
+                Self::InvalidArgument { argument: "keys", reason: error.to_string() }
+            }
+            CryptoError::EpochIsCurrent(_) => {
+                Self::InvalidArgument { argument: "epoch", reason: error.to_string() }
+            }
             CryptoError::Io { path, source } => {
                 Self::InvalidKey { origin: path.display().to_string(), reason: source.to_string() }
             }

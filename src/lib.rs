@@ -30,7 +30,7 @@ pub use check::{
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use database::Database;
 pub use database::checkpoints::CheckpointInfo;
-pub use engine::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
+pub use engine::{DataKeyInfo, MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
 pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use lightning_db_crypto::EpochId;
 use lightning_db_storage::bytes::ByteReader;
 use lightning_db_storage::extent::ExtentRef;
 use lightning_db_storage::manifest::{Keyspace, Manifest, RunInfo};
@@ -53,7 +54,10 @@ pub(crate) fn choose(
     let here: HashSet<SegmentObject> = live.segments.iter().map(SegmentObject::of).collect();
     let can_ship =
         continued.segments.iter().all(|info| !lacks(info) || here.contains(&SegmentObject::of(info)));
-    if !can_ship || is_bad_to_restore(&continued, &whole) || cost(&whole) < cost(&continued) {
+    let epoch = ctx.keyring.read().current_epoch();
+    // Where everything was moved to the current key, a backup is not to need an older one for ever.
+    let goes_back = is_outdated(&continued, epoch) && !is_outdated(&whole, epoch);
+    if !can_ship || goes_back || is_bad_to_restore(&continued, &whole) || cost(&whole) < cost(&continued) {
         return Ok((VersionKind::Live, whole));
     }
     count_live_values(ctx, live, &mut continued)?;
@@ -131,6 +135,11 @@ fn runs_after(live: &Manifest, flushed: SequenceNumber) -> Option<Vec<&RunInfo>>
         runs.push(run);
     }
     (at == live.flushed_sequence).then_some(runs)
+}
+
+/// Whether anything of it is under another data key than that of `epoch`.
+fn is_outdated(version: &Manifest, epoch: EpochId) -> bool {
+    version.segments.iter().any(|info| info.epoch != epoch)
 }
 
 fn is_bad_to_restore(version: &Manifest, live: &Manifest) -> bool {

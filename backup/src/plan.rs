@@ -1,6 +1,6 @@
 //! From what a user wants to restore, to the backup to start from and the log to replay.
 
-use lightning_db_crypto::{KeyProvider, Keyring, MAX_KEYRING_LEN, PublicKey};
+use lightning_db_crypto::{CryptoError, KeyProvider, Keyring, MAX_KEYRING_LEN, PublicKey};
 use lightning_db_storage::manifest::{Fork, Manifest, RestorePoint};
 use lightning_db_storage::{Incarnation, SequenceNumber};
 
@@ -190,7 +190,16 @@ pub fn open_keyring(
 fn add_keyring(opened: &mut Option<Keyring>, bytes: &[u8], provider: Option<&dyn KeyProvider>) -> Result<()> {
     match opened {
         None => *opened = Some(Keyring::open(bytes, provider)?),
-        Some(keyring) => keyring.adopt_epochs(&keyring.open_relative(bytes)?)?,
+        Some(keyring) => {
+            let other = match keyring.open_relative(bytes) {
+                // From before the master key was another one, or after: if not by that, it opens by the given key.
+                Err(CryptoError::WrongKey { .. }) if keyring.is_of_same_database(bytes) => {
+                    Keyring::open(bytes, provider)?
+                }
+                other => other?,
+            };
+            keyring.adopt_epochs(&other)?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Purpose, SecretKey, derive};
+use crate::SecretKey;
 
 const ENTRY: u8 = 0;
 const VALUE: u8 = 1;
@@ -14,8 +14,8 @@ const VALUE: u8 = 1;
 pub struct ContentHasher(SecretKey);
 
 impl ContentHasher {
-    pub(crate) fn new(master: &SecretKey, context: &[&[u8]]) -> Self {
-        Self(derive(master, Purpose::ContentDigest, context))
+    pub(crate) fn new(key: SecretKey) -> Self {
+        Self(key)
     }
 
     /// The digest of one entry.
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn hasher(seed: u8) -> ContentHasher {
-        ContentHasher::new(&SecretKey::from_bytes([seed; 32]), &[b"database"])
+        ContentHasher::new(SecretKey::from_bytes([seed; 32]))
     }
 
     #[test]

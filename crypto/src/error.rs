@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{DatabaseId, EpochId, SlotId};
+use crate::{DatabaseId, EpochId, SlotId, SlotInfo};
 
 /// What can go wrong with keys and sealed data.
 ///
@@ -133,6 +133,9 @@ pub enum CryptoError {
     /// Without its last slot, nobody could ever open the database again.
     #[error("this is the last key slot, and without it nobody could open the database: add another first")]
     LastSlot,
+    /// A new master key would leave these slots behind, because nobody gave a key that opens them.
+    #[error("no key was given that opens {}: give it, or say that the slot is to be dropped", named(.0))]
+    SlotsLeft(Vec<SlotInfo>),
     /// Another key slot has this label.
     #[error("a key slot with the label {0:?} exists: choose another label")]
     DuplicateLabel(String),
@@ -170,4 +173,9 @@ pub enum CryptoError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+fn named(slots: &[SlotInfo]) -> String {
+    let name = |slot: &SlotInfo| format!("key slot {} ({}, {})", slot.id, slot.label, slot.kind);
+    slots.iter().map(name).collect::<Vec<_>>().join(", ")
 }

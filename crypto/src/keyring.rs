@@ -4,12 +4,13 @@
 //! provider ──wraps──► master key ──seals──► data keys, one an epoch ──HKDF──► segment keys
 //! (a slot each)            │                                        └──HKDF──► small sealed objects
 //!                          ├──seals──► seed of the signing key
-//!                          └──HKDF──► key of the content digests
+//!                          └──HKDF──► key of the content digests (sealed, too, once the master key is another one)
 //! ```
 
 mod codec;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod master;
 mod reader;
 mod slots;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub struct Keyring {
     generation: u64,
     suite: Arc<dyn AeadSuite>,
     master: SecretKey,
+    /// The key of the content digests, where it is no longer the one that the master key gives.
+    digests: Option<SecretKey>,
     signing: SigningKey,
     next_slot: u32,
     slots: Vec<Slot>,
@@ -147,6 +150,7 @@ impl Keyring {
             generation: 1,
             suite: suite.suite(),
             master,
+            digests: None,
             signing: SigningKey::from_seed(SecretKey::random(entropy)?),
             next_slot: 1,
             slots: Vec::new(),
@@ -201,13 +205,14 @@ impl Keyring {
 
     fn open_with(parsed: Parsed<'_>, master: SecretKey) -> Result<Self, CryptoError> {
         let suite = parsed.clear.suite.suite();
-        let Body { signing, epochs } = parsed.open_body(&*suite, &master)?;
+        let Body { signing, epochs, digests } = parsed.open_body(&*suite, &master)?;
         let clear = parsed.clear;
         let keyring = Self {
             database: clear.database,
             generation: clear.generation,
             suite,
             master,
+            digests,
             signing,
             next_slot: clear.next_slot,
             slots: clear.slots,
@@ -236,6 +241,7 @@ impl Keyring {
             generation: self.generation,
             suite: self.suite.clone(),
             master: self.master.duplicate(),
+            digests: self.digests.as_ref().map(SecretKey::duplicate),
             signing: SigningKey::from_seed(self.signing.seed().duplicate()),
             next_slot: self.next_slot,
             slots: self.slots.clone(),
@@ -437,7 +443,7 @@ impl Keyring {
 
     /// Computes digests of this database's content. They stay the same through all rotations.
     pub fn content_hasher(&self) -> ContentHasher {
-        ContentHasher::new(&self.master, &[self.database.as_bytes()])
+        ContentHasher::new(self.digest_key())
     }
 
     /// Signs in this database's name. Without encryption anybody who has the keyring can.

@@ -1,8 +1,12 @@
 //! Who can open a database, and the key that its data is sealed with.
 
-use lightning_db_crypto::{CryptoError, EpochId, KeySource, PublicKey, SlotId, SlotInfo};
+use std::sync::Arc;
+
+use lightning_db_backup::Progress;
+use lightning_db_crypto::{CryptoError, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
 
 use super::Database;
+use crate::engine::DataKeyInfo;
 use crate::error::{Error, Result};
 
 impl Database {
@@ -27,10 +31,7 @@ impl Database {
     /// or has control characters, and for a source that names no key; errors of the key source and of writing files;
     /// `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn add_key(&self, key: KeySource, label: &str) -> Result<SlotId> {
-        let Some(provider) = key.resolve()? else {
-            let reason = "it names no key".to_owned();
-            return Err(Error::InvalidArgument { argument: "key", reason });
-        };
+        let provider = named(&key)?;
         self.engine.change_keyring(Some(&*provider), |keyring, entropy, now| {
             keyring.add_slot(&*provider, label, entropy, now).map_err(label_refused)
         })
@@ -46,20 +47,91 @@ impl Database {
         self.engine.change_keyring(None, |keyring, _, _| Ok(keyring.remove_slot(slot)?))
     }
 
-    /// Draws a new data key, which seals every file that is begun from now on. Merges move what older keys sealed,
-    /// [`compact`](Self::compact) all that is left. Older keys stay in the keyring, since backups and checkpoints may
-    /// need them.
+    /// Wraps the master key anew in one slot: with the key in `key`, or, after a key service has got a new version of its
+    /// key, with that. It is one change: the slot has the new key, which has been tried, or still the old one. Its number
+    /// and label stay. The data is not sealed anew.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such slot; `InvalidArgument` for a source that names no key; `NotEncrypted`; errors of the
+    /// key source and of writing files; `ReadOnly`, `Closed`. Nothing has changed then.
+    pub fn rewrap_key(&self, slot: SlotId, key: KeySource) -> Result<()> {
+        let provider = named(&key)?;
+        self.engine.change_keyring(Some(&*provider), |keyring, entropy, now| {
+            Ok(keyring.rotate_slot(slot, &*provider, entropy, now)?)
+        })
+    }
+
+    /// Draws a new data key, which seals every file that is begun from now on, those of the log too. Merges move what
+    /// older keys sealed, [`reseal`](Self::reseal) all that is left. Older keys stay in the keyring, since backups and
+    /// checkpoints may need them.
     ///
     /// # Errors
     /// `NotEncrypted`; `WrongKey` if the key that the database was opened with was removed since; errors of writing
     /// files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rotate_data_key(&self) -> Result<EpochId> {
-        let Some(own) = self.engine.config.encryption_key.resolve()? else {
-            return Err(CryptoError::NotEncrypted.into());
-        };
-        self.engine
-            .change_keyring(Some(&*own), |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?))
+        let own = self.own_key()?;
+        let epoch = self
+            .engine
+            .change_keyring(Some(&*own), |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?))?;
+        self.engine.leave_old_log();
+        Ok(epoch)
     }
+
+    /// Draws a new master key, and a new data key with it, since who had the old master key had all data keys. Everything
+    /// that the old one sealed is sealed anew, as one change. Each slot that is to stay needs its key: that with which the
+    /// database was opened, or one in `keys`; slots in `dropped` go.
+    ///
+    /// What the data keys of before sealed is moved by merges, or by [`reseal`](Self::reseal). The key that signs backups
+    /// stays.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the slots that would be left behind; `WrongKey` for a key that opens none of those that
+    /// stay; `LastKeySlot`, `NotFound`, `NotEncrypted`; errors of key sources and of writing files; `ReadOnly`, `Closed`.
+    /// Nothing has changed then.
+    pub fn rotate_master_key(&self, keys: &[KeySource], dropped: &[SlotId]) -> Result<EpochId> {
+        let own = self.own_key()?;
+        let others = keys.iter().map(named).collect::<Result<Vec<_>>>()?;
+        let providers: Vec<&dyn KeyProvider> =
+            std::iter::once(&*own).chain(others.iter().map(|other| &**other)).collect();
+        let epoch = self.engine.change_keyring(Some(&*own), |keyring, entropy, now| {
+            Ok(keyring.rotate_master(&providers, dropped, entropy, now)?)
+        })?;
+        self.engine.leave_old_log();
+        Ok(epoch)
+    }
+
+    /// Moves everything that older data keys sealed to the current one: pages, values and the log. Reads and writes go on
+    /// meanwhile. What is done stays done: after a failure or a crash another call goes on where this one was. Named
+    /// checkpoints, and log that waits for a backup, stay under the old keys; [`data_keys`](Self::data_keys) tells.
+    ///
+    /// # Errors
+    /// `NotEncrypted`; `DiskFull` and other errors of reading and writing files; `ReadOnly`, `Closed`. Nothing is lost
+    /// then.
+    pub fn reseal(&self, progress: &dyn Progress) -> Result<()> {
+        self.require_writable()?;
+        if self.key_slots().is_empty() {
+            return Err(CryptoError::NotEncrypted.into());
+        }
+        self.engine.reseal(progress)
+    }
+
+    /// The data keys, oldest first, and what needs each of them.
+    #[must_use]
+    pub fn data_keys(&self) -> Vec<DataKeyInfo> {
+        self.engine.data_keys()
+    }
+
+    /// The key that the database was opened with.
+    fn own_key(&self) -> Result<Arc<dyn KeyProvider>> {
+        let own = self.engine.config.encryption_key.resolve()?;
+        own.ok_or_else(|| CryptoError::NotEncrypted.into())
+    }
+}
+
+/// What `key` gives.
+fn named(key: &KeySource) -> Result<Arc<dyn KeyProvider>> {
+    let reason = || "it names no key".to_owned();
+    key.resolve()?.ok_or_else(|| Error::InvalidArgument { argument: "key", reason: reason() })
 }
 
 /// A label that cannot be one is the caller's mistake, and none of the keyring's.

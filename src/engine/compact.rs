@@ -87,6 +87,21 @@ impl Engine {
         }
     }
 
+    /// Moves a part of what another data key than the current one sealed, with no other merge under way. Says whether
+    /// there was any.
+    ///
+    /// # Errors
+    /// Those of reading and writing files; nothing is lost then.
+    pub(super) fn reseal_step(&self) -> Result<bool> {
+        let _alone = self.merge_alone();
+        let epoch = self.ctx.keyring.read().current_epoch();
+        let Some(work) = self.catalog.read(|manifest| policy::reseal_step(manifest, epoch)) else {
+            return Ok(false);
+        };
+        self.merge_with_reserve(&work)?;
+        Ok(true)
+    }
+
     /// Waits until no merge is under way, and lets none begin.
     pub(super) fn merge_alone(&self) -> MergeAlone<'_> {
         let mut busy = self.merges.state.lock();

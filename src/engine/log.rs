@@ -77,6 +77,36 @@ impl Engine {
         Ok(prepared)
     }
 
+    /// Goes on in a segment of the log under the current data key, if the present one, or the one made ready to follow it,
+    /// is under another. What is in the log already stays as it is, until a flush makes it obsolete.
+    pub(super) fn renew_log(&self) -> Result<()> {
+        let mut writer = self.commits.queue.writer();
+        let epoch = self.ctx.keyring.read().current_epoch();
+        let Some(log) = &mut writer.log else { return Ok(()) };
+        let current = log.position().segment;
+        let is_outdated = |id: SegmentId| {
+            self.catalog.read(|manifest| manifest.wal.iter().any(|info| info.id == id && info.epoch != epoch))
+        };
+        let mut ready = self.commits.ready_segment.lock();
+        if let Some(unused) = ready.take_if(|segment| segment.info().epoch != epoch) {
+            let id = unused.info().id;
+            drop(unused);
+            let dropped = |manifest: &mut Manifest| manifest.wal.retain(|info| info.id != id);
+            self.catalog.commit(&self.ctx, dropped, |_| {})?;
+            remove_log_file(&self.ctx, id);
+        }
+        drop(ready);
+        if is_outdated(current) { log.go_on() } else { Ok(()) }
+    }
+
+    /// As [`renew_log`](Self::renew_log), when a new data key counts already: that the log goes on under the old one for a
+    /// while can be made up for.
+    pub(crate) fn leave_old_log(&self) {
+        if let Err(error) = self.renew_log().map_err(|error| self.write_failed(error)) {
+            tracing::warn!(%error, "the log goes on under the old data key until its next file");
+        }
+    }
+
     /// Has the next log segment ready, so that no commit waits for one. Called in the background.
     pub(super) fn prepare_ahead(&self) -> Result<()> {
         let mut ready = self.commits.ready_segment.lock();

@@ -7,6 +7,7 @@
 //! flush.rs    a frozen memtable becomes a run
 //! compact.rs  runs become fewer runs, and then the base; policy.rs chooses
 //! install.rs  what a flush or a merge made becomes the current version, first on disk, then in memory
+//! keys.rs     slots and data keys; reseal.rs moves everything to the current one
 //! backup.rs   what a backup copies, held in place; restore.rs replays archived log
 //! open.rs     from files to an engine; redo.rs replays the log; close.rs goes back
 //! ```
@@ -41,6 +42,7 @@ mod policy;
 mod queue;
 mod recent;
 mod redo;
+mod reseal;
 mod reserve;
 mod restore;
 mod retained;
@@ -75,6 +77,7 @@ pub use op::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub(crate) use op::{Op, OpValue, OwnedValue};
 pub(crate) use open::lock_for_reading;
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
+pub use reseal::DataKeyInfo;
 pub(crate) use values::{LARGE_VALUE_LEN, ValueLog};
 pub(crate) use version::{ReadView, Version, Versions};
 

@@ -28,6 +28,11 @@ const COMPACT_LIVE_PERCENT: u64 = 95;
 /// What older data keys sealed is moved by and by: a merge takes one in so many of the bytes.
 const ROTATION_SHARE: u64 = 8;
 
+/// Moving everything at once takes about so many steps, each of which is durable when it is done,
+const RESEAL_STEPS: u64 = 32;
+/// and none of which moves less than this, if there is so much.
+const RESEAL_STEP_LEN: u64 = 16 << 20;
+
 /// A merge to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -86,6 +91,49 @@ pub(super) fn compact_rest(manifest: &Manifest) -> Option<Work> {
     let victims = victims(manifest, CLEAN_LIVE_PERCENT);
     let runs = manifest.keyspaces.iter().take(1).flat_map(|keyspace| &keyspace.runs);
     (!victims.is_empty()).then(|| Work::Base { runs: runs.map(|run| run.id).collect(), victims })
+}
+
+/// One step of moving everything that is live to the data key of `epoch`: all runs, and some of the segments that other
+/// keys sealed, those too that something else goes on holding. None when nothing is left to move.
+pub(super) fn reseal_step(manifest: &Manifest, epoch: EpochId) -> Option<Work> {
+    let runs = &manifest.keyspaces.first()?.runs;
+    let outdated = outdated_live(manifest, epoch).collect::<Vec<_>>();
+    if outdated.is_empty() && !has_outdated_run(manifest, runs, epoch) {
+        return None;
+    }
+    let total: u64 = outdated.iter().map(|info| info.live_bytes).sum();
+    let mut room = (total / RESEAL_STEPS).max(RESEAL_STEP_LEN);
+    let mut victims = BTreeSet::new();
+    for info in outdated {
+        victims.insert(info.id);
+        room = room.saturating_sub(info.live_bytes);
+        if room == 0 {
+            break;
+        }
+    }
+    Some(Work::Base { runs: runs.iter().map(|run| run.id).collect(), victims })
+}
+
+/// Live bytes that another data key than that of `epoch` sealed.
+pub(super) fn outdated_bytes(manifest: &Manifest, epoch: EpochId) -> u64 {
+    let of_runs: BTreeSet<SegmentId> = manifest
+        .keyspaces
+        .iter()
+        .flat_map(|keyspace| &keyspace.runs)
+        .flat_map(|run| &run.segments)
+        .copied()
+        .collect();
+    let runs = manifest.segments.iter().filter(|info| info.epoch != epoch && of_runs.contains(&info.id));
+    let runs: u64 = runs.map(|info| info.stored_bytes).sum();
+    runs + outdated_live(manifest, epoch).map(|info| info.live_bytes).sum::<u64>()
+}
+
+/// Segments of pages and values that another data key sealed and in which something is live.
+fn outdated_live(manifest: &Manifest, epoch: EpochId) -> impl Iterator<Item = &SegmentInfo> {
+    let is_live = move |info: &&SegmentInfo| {
+        info.kind != SegmentKind::Run && info.epoch != epoch && info.live_bytes > 0
+    };
+    manifest.segments.iter().filter(is_live)
 }
 
 /// Bytes of runs that wait for a merge into the base.

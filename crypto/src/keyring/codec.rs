@@ -7,6 +7,7 @@
 //! clear   0  magic "LDBKEYS\0"                          8 B
 //!         8  format version, 1                          u32
 //!        12  feature bits, of which a reader must know all   u32
+//!              bit 0: the body ends with the key of the content digests
 //!        16  suite (0 not encrypted, 1 AES-256-GCM)     u8
 //!        17  database id                               16 B
 //!        33  generation, from 1                         u64
@@ -24,6 +25,7 @@
 //!              reserved                                 u32 (0; early programs wrote a number, which tells nothing)
 //!              number of epochs, at most 10 000         u32
 //!              epochs: domain u32 (0) ‖ number u32 ‖ created i64 ‖ data key 32 B ‖ commitment 32 B
+//!              with feature bit 0: key of the content digests 32 B; without it the master key gives that
 //! end        BLAKE3 of everything before it            32 B
 //! ```
 //!
@@ -44,7 +46,9 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"LDBKEYS\0";
 const VERSION: u32 = 1;
-const KNOWN_FEATURES: u32 = 0;
+/// The master key is not the first: the key of the content digests, which must stay, is sealed with the rest.
+const HAS_DIGEST_KEY: u32 = 1;
+const KNOWN_FEATURES: u32 = HAS_DIGEST_KEY;
 pub(super) const CHECKSUM_LEN: usize = 32;
 pub(super) const BODY_LABEL: &str = "keyring body";
 const DEFAULT_DOMAIN: u32 = 0;
@@ -59,6 +63,7 @@ const MAX_WRAPPED_LEN: usize = 16 * 1024;
 
 /// What can be read without a key.
 pub(super) struct Clear {
+    features: u32,
     pub(super) suite: SuiteId,
     pub(super) database: DatabaseId,
     pub(super) generation: u64,
@@ -72,6 +77,7 @@ pub(super) struct Clear {
 pub(super) struct Body {
     pub(super) signing: SigningKey,
     pub(super) epochs: Vec<Epoch>,
+    pub(super) digests: Option<SecretKey>,
 }
 
 /// A keyring's bytes whose checksum and clear part are sound.
@@ -120,7 +126,7 @@ impl Parsed<'_> {
         let context = self.clear.database.as_bytes();
         let plain = open_object(suite, master, BODY_LABEL, context, self.clear_bytes, self.body)
             .map_err(|_| malformed("the key is right, but the body does not open: it was changed".into()))?;
-        let body = decode_body(&plain)?;
+        let body = decode_body(&plain, self.clear.features & HAS_DIGEST_KEY != 0)?;
         if body.signing.public_key() != self.clear.public_key {
             return Err(malformed("its public key is not that of its signing key".into()));
         }
@@ -132,7 +138,8 @@ pub(super) fn encode_clear(keyring: &Keyring) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&KNOWN_FEATURES.to_le_bytes());
+    let features = if keyring.digests.is_some() { HAS_DIGEST_KEY } else { 0 };
+    out.extend_from_slice(&features.to_le_bytes());
     out.push(keyring.suite_id().to_u8());
     out.extend_from_slice(keyring.database.as_bytes());
     out.extend_from_slice(&keyring.generation.to_le_bytes());
@@ -164,7 +171,8 @@ fn decode_clear(reader: &mut Reader<'_>) -> Result<Clear, CryptoError> {
     if version == 0 {
         return Err(malformed("its format version is 0".into()));
     }
-    let unknown = reader.u32("feature bits")? & !KNOWN_FEATURES;
+    let features = reader.u32("feature bits")?;
+    let unknown = features & !KNOWN_FEATURES;
     if unknown != 0 {
         return Err(CryptoError::UnsupportedFeatures(unknown));
     }
@@ -177,7 +185,7 @@ fn decode_clear(reader: &mut Reader<'_>) -> Result<Clear, CryptoError> {
     let next_slot = reader.u32("next slot number")?;
     let count = reader.count("number of slots", MAX_SLOTS)?;
     let slots = (0..count).map(|_| decode_slot(reader)).collect::<Result<Vec<_>, _>>()?;
-    let clear = Clear { suite, database, generation, public_key, commitment, next_slot, slots };
+    let clear = Clear { features, suite, database, generation, public_key, commitment, next_slot, slots };
     check_clear(&clear)?;
     Ok(clear)
 }
@@ -216,7 +224,7 @@ fn check_clear(clear: &Clear) -> Result<(), CryptoError> {
 
 pub(super) fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
     // Room for all of it, so that no reallocation leaves keys behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(32 + 8 + keyring.epochs.len() * EPOCH_LEN));
+    let mut out = Zeroizing::new(Vec::with_capacity(32 + 8 + keyring.epochs.len() * EPOCH_LEN + 32));
     out.extend_from_slice(keyring.signing.seed().expose());
     put_u32(&mut out, 0);
     put_u32(&mut out, keyring.epochs.len());
@@ -227,17 +235,21 @@ pub(super) fn encode_body(keyring: &Keyring) -> Zeroizing<Vec<u8>> {
         out.extend_from_slice(epoch.key.expose());
         out.extend_from_slice(&epoch.info.commitment);
     }
+    if let Some(key) = &keyring.digests {
+        out.extend_from_slice(key.expose());
+    }
     out
 }
 
-fn decode_body(plain: &[u8]) -> Result<Body, CryptoError> {
+fn decode_body(plain: &[u8], has_digest_key: bool) -> Result<Body, CryptoError> {
     let mut reader = Reader::new(plain);
     let signing = SigningKey::from_seed(reader.key("signing key")?);
     reader.u32("a reserved place")?;
     let count = reader.count("number of epochs", MAX_EPOCHS)?;
     let epochs = (0..count).map(|_| decode_epoch(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+    let digests = has_digest_key.then(|| reader.key("key of the content digests")).transpose()?;
     if !reader.left().is_empty() {
-        return Err(malformed("bytes are left over after its epochs".into()));
+        return Err(malformed("bytes are left over at its end".into()));
     }
     if epochs.is_empty() {
         return Err(malformed("it has no data key".into()));
@@ -246,7 +258,7 @@ fn decode_body(plain: &[u8]) -> Result<Body, CryptoError> {
     if numbers.len() < epochs.len() {
         return Err(malformed("two of its data keys have one number".into()));
     }
-    Ok(Body { signing, epochs })
+    Ok(Body { signing, epochs, digests })
 }
 
 fn decode_epoch(reader: &mut Reader<'_>) -> Result<Epoch, CryptoError> {

@@ -74,11 +74,11 @@ impl Keyring {
         Ok(())
     }
 
-    fn slot_index(&self, id: SlotId) -> Result<usize, CryptoError> {
+    pub(super) fn slot_index(&self, id: SlotId) -> Result<usize, CryptoError> {
         self.slots.iter().position(|slot| slot.info.id == id).ok_or(CryptoError::SlotNotFound(id))
     }
 
-    fn require_encrypted(&self) -> Result<(), CryptoError> {
+    pub(super) fn require_encrypted(&self) -> Result<(), CryptoError> {
         if self.suite_id() == SuiteId::Checksum { Err(CryptoError::NotEncrypted) } else { Ok(()) }
     }
 }

@@ -177,12 +177,20 @@ impl WalWriter {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn rotate(&mut self) -> Result<bool> {
-        self.check()?;
         let has_content = self.segment.note.frames > 1;
         if has_content {
-            self.next_segment()?;
+            self.go_on()?;
         }
         Ok(has_content)
+    }
+
+    /// Goes on in the next segment, also when nothing is in this one: it may be under a key that is to seal nothing more.
+    ///
+    /// # Errors
+    /// What writing and syncing can give.
+    pub fn go_on(&mut self) -> Result<()> {
+        self.check()?;
+        self.next_segment()
     }
 
     /// Ends the log: finishes and syncs the segment, and returns its entry for the manifest.

@@ -79,6 +79,55 @@ fn the_data_key_is_rotated() {
 }
 
 #[test]
+fn a_slot_gets_another_key() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    place.secret("next", &"b8".repeat(32));
+    assert!(place.ok(["keys", "rewrap", "db", "1"]).contains("is now a raw key, which was tried"));
+    assert!(place.ok(["keys", "rewrap", "db", "1", "file:next"]).contains("still open with the old one"));
+    place.fails(3, "wrong key", ["get", "db", "k"]);
+    let next = |arguments: &[&str]| place.run(arguments.iter().chain(&["--key", "file:next"]));
+    assert_eq!(next(&["get", "db", "k"]).out, "v\n");
+    next(&["keys", "rewrap", "db", "9", "file:key"]).is_failure(4, "key slot 9");
+    next(&["keys", "rewrap", "db", "1", "file:none"]).is_failure(3, "none");
+    assert_eq!(next(&["get", "db", "k"]).out, "v\n");
+}
+
+#[test]
+fn a_rotation_at_once_leaves_nothing_under_the_old_key() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "old", "1"]);
+    let rotated = place.json(["keys", "rotate", "db", "--now"]);
+    let epochs = rotated["epochs"].as_array().expect("a list");
+    let unused: Vec<_> = epochs.iter().map(|epoch| epoch["unused"].as_bool().expect("a flag")).collect();
+    assert_eq!(unused, [true, false]);
+    assert!(place.ok(["keys", "rotate", "db", "--resume"]).contains("nothing in db needs an older key"));
+    assert!(place.ok(["keys", "epochs", "db"]).contains("nothing here"));
+    assert_eq!(place.ok(["get", "db", "old"]), "1\n");
+}
+
+#[test]
+fn the_master_key_is_rotated_with_the_keys_that_are_to_stay() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    for (name, byte) in [("second", "b8"), ("third", "c9")] {
+        place.secret(name, &byte.repeat(32));
+        place.ok(["keys", "add", "db", &format!("file:{name}"), "--label", name]);
+    }
+    place.fails(2, "key slot 2 (second, raw), key slot 3 (third, raw)", ["keys", "rotate", "db", "--master"]);
+    let second = ["--slot-key", "file:second"];
+    place.fails(2, "key slot 3", ["keys", "rotate", "db", "--master"].iter().chain(&second));
+    let all = ["keys", "rotate", "db", "--master", "--drop-slot", "3", "--now"];
+    let rotated = place.json(all.iter().chain(&second));
+    assert_eq!(rotated["master"], true);
+    for (name, status) in [("key", 0), ("second", 0), ("third", 3)] {
+        let got = place.run(["get", "db", "k", "--key", &format!("file:{name}")]);
+        assert_eq!(got.status, status, "{got:?}");
+    }
+    assert!(place.run(["check", "db", "--deep"]).status == 0);
+}
+
+#[test]
 fn a_database_without_encryption_has_no_keys() {
     let place = Place::new();
     assert_eq!(place.run_bare(["create", "db", "--no-encryption"]).status, 0);

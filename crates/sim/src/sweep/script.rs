@@ -48,6 +48,10 @@ pub(super) enum Step {
     DeleteBackup(&'static str),
     Restore(&'static str, &'static str, Target),
     Rotate,
+    /// Moves everything to the current data key.
+    Reseal,
+    /// Draws a new master key, and takes all key slots along.
+    RotateMaster,
     AddKey(u8),
     RemoveKey(u8),
     /// Reads everything from a snapshot and from the present.
@@ -279,6 +283,15 @@ pub(super) fn all() -> Vec<Script> {
         )
         .after(vec![Create, Put(6, 1500), Checkpoint, Put(2, 60)], false)
         .with_open(),
+        Script::new("reseal", Async, vec![Rotate, Put(2, 60), Reseal, Delete(3), Read, Close])
+            .after(
+                vec![Create, Put(8, 1500), Compact, Large(70 << 10), Checkpoint, Named("kept"), Put(3, 60)],
+                false,
+            )
+            .with_open(),
+        Script::new("master", Sync, vec![RotateMaster, Put(2, 60), RotateMaster, Reseal, Read, Close])
+            .after(vec![Create, Put(4, 900), AddKey(2), Checkpoint, Put(2, 60)], true)
+            .with_open(),
         Script::new("keys", Sync, vec![AddKey(2), Put(1, 60), RemoveKey(1), Put(1, 60), AddKey(3), Close])
             .after(vec![Create, Put(2, 60)], false)
             .with_open(),

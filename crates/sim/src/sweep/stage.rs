@@ -123,6 +123,8 @@ impl<'a> Stage<'a> {
             Step::DeleteBackup(from) => self.delete_backup(from),
             Step::Restore(from, to, target) => self.restore(from, to, target),
             Step::Rotate => self.db()?.rotate_data_key().map(drop).map_err(Trouble::from),
+            Step::Reseal => self.db()?.reseal(&NoProgress).map_err(Trouble::from),
+            Step::RotateMaster => self.rotate_master(),
             Step::AddKey(key) => self.add_key(key),
             Step::RemoveKey(key) => self.remove_key(key),
             Step::Read => self.read(),
@@ -376,6 +378,14 @@ impl<'a> Stage<'a> {
         db.add_key(key_source(key), &label(key))?;
         self.ledger.keys.insert(key, Surety::Yes);
         Ok(())
+    }
+
+    fn rotate_master(&mut self) -> Outcome {
+        let db = self.db()?;
+        let is_key = |slot: &str, key: u8| slot == label(key);
+        let number = |slot: &str| (2..9).find(|key| is_key(slot, *key)).unwrap_or(1);
+        let keys: Vec<_> = db.key_slots().iter().map(|slot| key_source(number(&slot.label))).collect();
+        db.rotate_master_key(&keys, &[]).map(drop).map_err(Trouble::from)
     }
 
     /// The first key has the label that the engine gives it.

@@ -1,4 +1,6 @@
-//! `keys list|add|remove|rotate DB`
+//! `keys list|add|remove|rewrap|rotate|epochs DB`
+
+mod rotate;
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +8,7 @@ use clap::Subcommand;
 use lightning_db::{KeySource, SlotId, SlotInfo};
 use serde::Serialize;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::key::{self, Ask};
 use crate::output::human::wall_time;
 use crate::output::table::Table;
@@ -20,7 +22,10 @@ Examples:
   lightning-cli keys list ./mydb
   lightning-cli keys add ./mydb file:./recovery.key --label recovery
   lightning-cli keys remove ./mydb 1
-  lightning-cli keys rotate ./mydb && lightning-cli compact ./mydb")]
+  lightning-cli keys rewrap ./mydb 1 file:./next.key
+  lightning-cli keys rotate ./mydb --now
+  lightning-cli keys rotate ./mydb --master --slot-key file:./recovery.key --now
+  lightning-cli keys epochs ./mydb")]
 pub(crate) struct Command {
     #[command(subcommand)]
     action: Action,
@@ -50,8 +55,20 @@ enum Action {
         /// The key's number, as `keys list` shows it
         slot: u32,
     },
-    /// Seal new data with a new data key; `compact` moves the old data to it
-    Rotate {
+    /// Wrap the master key anew in one slot: with another key, or with the new version of the same one
+    Rewrap {
+        /// The database's directory
+        db: PathBuf,
+        /// The slot's number, as `keys list` shows it
+        slot: u32,
+        /// Where its new key comes from, written as for --key (default: the key of --key, for a key service whose key has a
+        /// new version)
+        uri: Option<String>,
+    },
+    /// Seal new data with a new data key; merges move the old data to it, --now does so at once
+    Rotate(rotate::Rotate),
+    /// List the data keys, and what still needs each of them
+    Epochs {
         /// The database's directory
         db: PathBuf,
     },
@@ -71,7 +88,9 @@ impl Command {
             Action::List { db } => list(session, &db),
             Action::Add { db, uri, label } => add(session, &db, &uri, label),
             Action::Remove { db, slot } => remove(session, &db, slot),
-            Action::Rotate { db } => rotate(session, &db),
+            Action::Rewrap { db, slot, uri } => rewrap(session, &db, slot, uri.as_deref()),
+            Action::Rotate(rotate) => rotate.run(session),
+            Action::Epochs { db } => rotate::epochs(session, &db),
         }
     }
 }
@@ -123,19 +142,30 @@ fn remove(session: &Session, path: &Path, slot: u32) -> Outcome {
     session.output.done(text, &Removed { removed: slot })
 }
 
-fn rotate(session: &Session, path: &Path) -> Outcome {
+fn rewrap(session: &Session, path: &Path, slot: u32, uri: Option<&str>) -> Outcome {
     #[derive(Serialize)]
-    struct Rotated {
-        epoch: u32,
+    struct Rewrapped {
+        rewrapped: u32,
+        kind: String,
+    }
+    let new = match uri {
+        Some(uri) => key::from_uri("URI", uri, Ask::ToSet)?,
+        None => session.key(Ask::ToOpen)?,
+    };
+    if new.is_none() {
+        let text = "name the slot's new key, or give --key for one that stays the same".to_owned();
+        return Err(Failure::Usage(text));
     }
     let db = session.open(path)?;
-    let epoch = db.rotate_data_key()?;
+    db.rewrap_key(SlotId(slot), new)?;
+    let kind = db.key_slots().into_iter().find(|info| info.id.0 == slot).map(|info| info.kind);
     db.close()?;
+    let kind = kind.unwrap_or_default();
     let text = format!(
-        "new data in {} is sealed with data key {epoch}; `lightning-cli compact` moves the old data to it",
+        "key {slot} of {} is now a {kind} key, which was tried; copies and backups made before still open with the old one",
         path.display()
     );
-    session.output.done(text, &Rotated { epoch: epoch.0 })
+    session.output.done(text, &Rewrapped { rewrapped: slot, kind })
 }
 
 /// The kind of the key, with a number where that is taken: labels stand in the file in the clear, so nothing of the

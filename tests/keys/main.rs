@@ -1,0 +1,5 @@
+//! The life of keys: slots, rotation, and what a power cut in the middle of it leaves.
+
+mod rotation;
+#[path = "../support/mod.rs"]
+mod support;
