@@ -243,7 +243,12 @@ impl Run<'_> {
     fn previous_version(&self) -> Result<Option<Manifest>> {
         let incarnation = self.input.manifest.incarnation;
         let newest = self.catalog.backups().rev().find(|(_, _, backup)| backup.incarnation == incarnation);
-        let Some((_, entry, _)) = newest else { return Ok(None) };
+        let Some((number, entry, backup)) = newest else { return Ok(None) };
+        let sealed_with = backup.sealed_epoch();
+        if !self.input.ctx.keyring.read().epochs().iter().any(|known| Some(known.id) == sealed_with) {
+            tracing::info!(number, "the latest backup cannot be continued: its data key was destroyed");
+            return Ok(None);
+        }
         entry.record.open(&self.repository.place(), &self.input.ctx.keyring.read())
     }
 

@@ -256,13 +256,20 @@ impl Catalog {
         needed
     }
 
-    /// The keyrings that open what is there. That of a deleted backup stays as long as log that came with it: it may have
-    /// the only copy of the key of that.
+    /// The keyrings that open what is there. That of a deleted backup stays as long as log that came with it, unless a backup
+    /// of the same history has a later one, which has every key that was not destroyed: it may have the only copy of the
+    /// key of that log.
     pub(crate) fn needed_keyrings(&self) -> Vec<KeyringObject> {
         let log: BTreeSet<String> = self.needed_log().into_iter().map(LogPiece::name).collect();
         let is_live = |number: &u64| !self.deleted.contains(number);
+        let is_superseded = |backup: &BackupManifest| {
+            self.backups().any(|(_, _, live)| {
+                live.incarnation == backup.incarnation && live.keyring.generation >= backup.keyring.generation
+            })
+        };
         let opens = |(number, backup): &(u64, &BackupManifest)| {
-            is_live(number) || backup.log.iter().any(|piece| log.contains(&piece.name()))
+            let has_log = || backup.log.iter().any(|piece| log.contains(&piece.name()));
+            is_live(number) || has_log() && !is_superseded(backup)
         };
         self.all_backups().filter(opens).map(|(_, backup)| backup.keyring).collect()
     }

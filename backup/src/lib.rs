@@ -4,6 +4,7 @@ mod archive;
 mod backup;
 mod candidate;
 mod catalog;
+mod destroy;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -23,6 +24,9 @@ pub use archive::LostLog;
 pub use backup::{BackupInput, BackupReport, Phase, Phases, run_backup};
 pub use candidate::VersionKind;
 pub use catalog::{BackupSummary, Catalog, Entry};
+pub use destroy::{
+    DestroyedKeys, KeyHolders, destroy_epoch, destroy_keyrings, epoch_holders, keyring_holders,
+};
 pub use error::{BackupError, ReachableInterval, Result, TargetCandidate};
 pub use manifest::{
     BackupManifest, KeyringObject, LogPiece, MAX_RECORD_LEN, PreviousRecord, Record, RecordBody,

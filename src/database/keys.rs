@@ -122,7 +122,7 @@ impl Database {
     }
 
     /// The key that the database was opened with.
-    fn own_key(&self) -> Result<Arc<dyn KeyProvider>> {
+    pub(crate) fn own_key(&self) -> Result<Arc<dyn KeyProvider>> {
         let own = self.engine.config.encryption_key.resolve()?;
         own.ok_or_else(|| CryptoError::NotEncrypted.into())
     }

@@ -1,6 +1,8 @@
 //! Changing the keyring of an open database: slots and epochs.
 
-use lightning_db_crypto::{Entropy, KeyProvider, Keyring};
+use lightning_db_crypto::{Entropy, EpochId, KeyProvider, Keyring};
+use lightning_db_storage::Result as StorageResult;
+use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_sync::RwLockUpgradableReadGuard;
 
 use super::Engine;
@@ -19,6 +21,24 @@ impl Engine {
         proof: Option<&dyn KeyProvider>,
         edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
     ) -> Result<R> {
+        self.replace_keyring(proof, edit, KeyringStore::commit)
+    }
+
+    /// Forgets a data key that nothing needs, and overwrites the keyring that had it.
+    ///
+    /// # Errors
+    /// As [`change_keyring`](Self::change_keyring); `InvalidArgument` if something needs it by now.
+    pub(crate) fn forget_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
+        let forget = |keyring: &mut Keyring, _: &dyn Entropy, _| Ok(keyring.destroy_epoch(epoch)?);
+        self.replace_keyring(Some(proof), forget, KeyringStore::commit_and_wipe)
+    }
+
+    fn replace_keyring<R>(
+        &self,
+        proof: Option<&dyn KeyProvider>,
+        edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
+        commit: fn(&mut KeyringStore, &Keyring, &dyn Entropy) -> StorageResult<()>,
+    ) -> Result<R> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
@@ -32,7 +52,7 @@ impl Engine {
         if let Some(provider) = proof {
             Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
         }
-        store.commit(&next, &*ctx.entropy)?;
+        commit(&mut store, &next, &*ctx.entropy)?;
         *RwLockUpgradableReadGuard::upgrade(current) = next;
         // The manifest names the keyring, so that an older one is not taken in its place. The change is done without it.
         if let Err(error) = self.change_manifest(|_| {}) {

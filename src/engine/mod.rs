@@ -75,7 +75,7 @@ pub(crate) use figures::OpenTransactions;
 use health::Health;
 pub use op::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub(crate) use op::{Op, OpValue, OwnedValue};
-pub(crate) use open::lock_for_reading;
+pub(crate) use open::{lock as lock_for_writing, lock_for_reading};
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
 pub use reseal::DataKeyInfo;
 pub(crate) use values::{LARGE_VALUE_LEN, ValueLog};

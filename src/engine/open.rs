@@ -343,7 +343,7 @@ fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
     }
 }
 
-pub(super) fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
+pub(crate) fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn FileLock>> {
     let path = directory.join(LOCK_FILE);
     let is_shared = || vfs.lock_shared(&path).is_ok();
     let patience = || if is_shared() { ATTEMPTS_BESIDE_READERS } else { ATTEMPTS_BESIDE_WRITER };

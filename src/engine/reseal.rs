@@ -1,13 +1,15 @@
 //! Moving everything to the current data key at once, and what is still sealed with which.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use lightning_db_backup::Progress;
-use lightning_db_crypto::{EpochId, EpochInfo};
+use lightning_db_crypto::{EpochId, EpochInfo, KeyProvider};
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::manifest::{Lineage, Manifest, NamedCheckpoint};
 use lightning_db_storage::segment::SegmentKind;
 
+use super::log::{remove_log_files, retire};
 use super::{Engine, policy};
 use crate::error::{Error, Result};
 
@@ -40,6 +42,32 @@ impl DataKeyInfo {
     #[must_use]
     pub fn is_unused(&self) -> bool {
         !self.is_current && self.file_bytes == 0 && self.log_segments == 0
+    }
+}
+
+/// What needs it, in words.
+impl fmt::Display for DataKeyInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut needs = Vec::new();
+        if self.is_current {
+            needs.push("new data".to_owned());
+        }
+        if self.live_bytes > 0 {
+            needs.push(format!("{} bytes of live data", self.live_bytes));
+        }
+        if !self.checkpoints.is_empty() {
+            needs.push(format!("named checkpoints: {}", self.checkpoints.join(", ")));
+        }
+        if self.log_segments > 0 {
+            needs.push("log that is not flushed or waits for a backup".to_owned());
+        }
+        if self.waits_for_backup {
+            needs.push("files that wait for a backup".to_owned());
+        }
+        if needs.is_empty() {
+            needs.push(if self.is_unused() { "nothing" } else { "files that are about to go" }.to_owned());
+        }
+        f.write_str(&needs.join("; "))
     }
 }
 
@@ -84,6 +112,53 @@ impl Engine {
         })
     }
 
+    /// Forgets a data key that nothing needs any more.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` for the current key, for one that something needs, and while a backup is made; those
+    /// of writing files. Nothing has changed then.
+    pub(crate) fn destroy_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
+        self.renew_log().map_err(|error| self.write_failed(error))?;
+        self.flush_all()?;
+        // Nobody writes a file under an older key then that no manifest names yet.
+        let _alone = self.merge_alone();
+        let _flushes = self.flushing.lock();
+        let key = self.data_keys().into_iter().find(|key| key.epoch == epoch);
+        let key = key.ok_or_else(|| Error::NotFound { what: format!("data key {epoch}") })?;
+        if self.log_holds.are_held() {
+            return Err(refused("a backup is being made: try again when it is done"));
+        }
+        if !key.is_unused() {
+            return Err(refused(&format!("it is still needed ({key})")));
+        }
+        self.forget_data_key(proof, epoch)
+    }
+
+    /// Gives up what only a data key of before opens, but nothing that is live: named checkpoints, and what waits for
+    /// backups.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub(crate) fn give_up_data_key(&self, epoch: EpochId) -> Result<()> {
+        let key = self.data_keys().into_iter().find(|key| key.epoch == epoch);
+        for name in key.iter().flat_map(|key| &key.checkpoints) {
+            self.drop_named_checkpoint(name)?;
+        }
+        self.flush_all()?;
+        let mut retired = Vec::new();
+        self.change_manifest(|manifest| {
+            if !self.log_holds.are_held() {
+                let current = self.ctx.keyring.read().current_epoch();
+                give_up_waiting_runs(manifest, current);
+                if manifest.wal.iter().any(|info| info.epoch == epoch) {
+                    retired = retire(manifest, 0, self.config.wal_segment_size);
+                }
+            }
+        })?;
+        remove_log_files(&self.ctx, &retired);
+        Ok(())
+    }
+
     /// Every data key, oldest first, and what it is needed for.
     pub(crate) fn data_keys(&self) -> Vec<DataKeyInfo> {
         let (epochs, current) = {
@@ -95,6 +170,10 @@ impl Engine {
             epochs.iter().map(key).collect()
         })
     }
+}
+
+fn refused(reason: &str) -> Error {
+    Error::InvalidArgument { argument: "epoch", reason: reason.to_owned() }
 }
 
 /// Runs that only wait for a backup, under another key than the current one: the next backup starts from the live trees.

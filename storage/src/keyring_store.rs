@@ -55,6 +55,22 @@ impl KeyringStore {
     pub fn commit(&mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
         self.file.commit(&keyring.to_bytes(entropy)?)
     }
+
+    /// As [`commit`](Self::commit), and overwrites what was there: a key that is not in `keyring` any more is to be nowhere.
+    ///
+    /// # Errors
+    /// See [`TwinFile::commit_and_wipe`].
+    pub fn commit_and_wipe(&mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
+        self.file.commit_and_wipe(&keyring.to_bytes(entropy)?)
+    }
+
+    /// Destroys the keyring: nobody can open the database after that. Returns the names of the files that were there.
+    ///
+    /// # Errors
+    /// See [`TwinFile::destroy`].
+    pub fn destroy(&self) -> Result<Vec<String>> {
+        self.file.destroy()
+    }
 }
 
 /// Damage to a keyring's bytes is damage to that file; all else is about the key.

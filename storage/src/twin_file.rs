@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::vfs::{OpenHow, Vfs};
+use crate::vfs::{OpenHow, Vfs, VfsFile};
 use crate::{Generation, Result, StorageError};
 
 /// The two copies of one file.
@@ -132,6 +132,44 @@ impl TwinFile {
         self.switch().inspect_err(|error| self.unsure = Some(error.to_string()))
     }
 
+    /// As [`commit`](Self::commit), after which what the copies held before is overwritten where it was, as far as the disk
+    /// writes in place. That it could not be is logged, and no error: the new content counts.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_and_wipe(&mut self, bytes: &[u8]) -> Result<()> {
+        // Opened by name now: afterwards the names are those of the new content.
+        let old: Vec<_> = self.copies.map(|name| self.vfs.open(&self.path(name), OpenHow::ReadWrite)).into();
+        self.commit(bytes)?;
+        for file in old {
+            let wiped = file.and_then(|file| overwrite(&*file));
+            if let Err(error) = wiped
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(file = self.copies[0], %error, "what was replaced could not be overwritten");
+            }
+        }
+        Ok(())
+    }
+
+    /// Overwrites both copies, and what was being written in their place, and removes them. Returns the names of those that
+    /// were there. What is not there is no error, so it can be called again after a crash.
+    ///
+    /// # Errors
+    /// What the system reports; some may be gone then.
+    pub fn destroy(&self) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for name in self.copies.iter().map(|name| (*name).to_owned()).chain(self.copies.map(temporary_name)) {
+            if destroy_file(&*self.vfs, &self.path(&name))? {
+                gone.push(name);
+            }
+        }
+        self.vfs
+            .sync_dir(&self.directory)
+            .map_err(|error| StorageError::io("sync", &self.directory, error))?;
+        Ok(gone)
+    }
+
     /// Whether a commit failed half-way, so that only loading again tells which generation is current.
     #[must_use]
     pub fn is_unsure(&self) -> bool {
@@ -177,6 +215,34 @@ impl TwinFile {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// Overwrites a file with zeros, syncs that, and removes it. Says whether there was one. Other names of the same file have
+/// zeros then, too; a disk or file system that never writes in place may keep the old bytes somewhere.
+///
+/// # Errors
+/// What the system reports.
+pub fn destroy_file(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
+    let file = match vfs.open(path, OpenHow::ReadWrite) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StorageError::io("overwrite", path, error)),
+    };
+    overwrite(&*file).map_err(|error| StorageError::io("overwrite", path, error))?;
+    drop(file);
+    vfs.remove_file(path).map_err(|error| StorageError::io("remove", path, error))?;
+    Ok(true)
+}
+
+fn overwrite(file: &dyn VfsFile) -> std::io::Result<()> {
+    let zeros = [0; 4096];
+    let (len, mut at) = (file.len()?, 0);
+    while at < len {
+        let part = (len - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..part as usize], at)?;
+        at += part;
+    }
+    file.sync_all()
 }
 
 /// The name under which the next content of `name` is written before it takes its place.

@@ -13,7 +13,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use lightning_db_crypto::{DatabaseId, Entropy, Keyring, PublicKey, SuiteId};
+use lightning_db_crypto::{DatabaseId, Entropy, EpochId, Keyring, PublicKey, SuiteId};
 use lightning_db_storage::manifest::{Fork, Manifest};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind};
 use lightning_db_storage::wal::{ArchivePiece, WalPosition, WalSegmentInfo};
@@ -224,6 +224,11 @@ impl LogPiece {
 }
 
 impl BackupManifest {
+    /// The data key that its sealed part names; `None` if that was left out.
+    pub(crate) fn sealed_epoch(&self) -> Option<EpochId> {
+        self.sealed.first_chunk().map(|number| EpochId(u32::from_le_bytes(*number)))
+    }
+
     /// The clear part of a backup that holds `version` and adds `log`; it is sealed with
     /// [`Record::seal_backup`].
     pub(crate) fn new(

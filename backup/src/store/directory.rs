@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_storage::StorageError;
+use lightning_db_storage::twin_file::destroy_file;
 use lightning_db_storage::vfs::{FileLock, OpenHow, Vfs, VfsFile};
 use lightning_db_sync::Mutex;
 
@@ -246,6 +247,16 @@ impl ObjectStore for DirectoryStore {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("remove", &path)(error)),
             Ok(()) => self.sync(path.parent().unwrap_or(&self.root)),
+        }
+    }
+
+    fn destroy(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        destroy_file(&*self.vfs, &path)?;
+        // Also when nothing was there: it may have been removed by somebody who died before that was durable.
+        match self.vfs.sync_dir(path.parent().unwrap_or(&self.root)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("sync", &path)(error)),
+            _ => Ok(()),
         }
     }
 

@@ -52,6 +52,12 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// What the system reports.
     fn delete(&self, name: &str) -> Result<()>;
 
+    /// Deletes an object, and overwrites its bytes first where they are a file. That there is none is no error.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn destroy(&self, name: &str) -> Result<()>;
+
     /// Makes the place if it does not exist, and keeps other writers out until the result is dropped. What a writer that
     /// died left behind unfinished is removed.
     ///

@@ -128,6 +128,42 @@ fn the_master_key_is_rotated_with_the_keys_that_are_to_stay() {
 }
 
 #[test]
+fn keys_are_destroyed_after_being_told_what_is_lost() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    place.ok(["backup", "db", "repo"]);
+    let files = contents(&place.path("db"));
+    assert!(place.ok(["keys", "destroy", "db", "--dry-run"]).contains("repo: 1 backup (1), with 1 keyring"));
+    place.fails(2, "Give --yes", ["keys", "destroy", "db"]);
+    place.run_bare(["keys", "destroy", "db"]).is_failure(2, "not known which repositories");
+    place.secret("wrong", &"00".repeat(32));
+    place.fails(3, "wrong key", ["keys", "destroy", "db", "--yes", "--key", "file:wrong"]);
+    assert!(files == contents(&place.path("db")), "nothing has changed");
+    let told = place.json(["keys", "destroy", "db", "--yes"]);
+    assert_eq!((&told["destroyed"], &told["places"][0]["backups"][0]), (&true.into(), &1.into()));
+    place.fails(4, "does not exist", ["get", "db", "k"]);
+    place.fails(3, "missing", ["restore", "repo", "restored"]);
+    place.fails(4, "keyring", ["keys", "destroy", "db", "--yes"]);
+}
+
+#[test]
+fn a_data_key_is_destroyed_with_the_backups_that_have_it() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    place.ok(["backup", "db", "repo"]);
+    let epoch = place.json(["keys", "epochs", "db"])["epochs"][0]["epoch"].to_string();
+    place.fails(2, "current", ["keys", "destroy", "db", "--epoch", &epoch, "--yes"]);
+    place.ok(["keys", "rotate", "db", "--now"]);
+    assert!(place.ok(["keys", "destroy", "db", "--epoch", &epoch, "--dry-run"]).contains("1 backup (1)"));
+    assert!(place.ok(["keys", "destroy", "db", "--epoch", &epoch, "--yes"]).contains("and 1 backup with it"));
+    place.fails(4, "data key", ["keys", "destroy", "db", "--epoch", &epoch, "--yes"]);
+    assert_eq!(place.ok(["get", "db", "k"]), "v\n");
+    place.ok(["verify", "repo", "--level", "4"]);
+    place.ok(["restore", "repo", "restored"]);
+    assert_eq!(place.ok(["get", "restored", "k"]), "v\n");
+}
+
+#[test]
 fn a_database_without_encryption_has_no_keys() {
     let place = Place::new();
     assert_eq!(place.run_bare(["create", "db", "--no-encryption"]).status, 0);

@@ -1,5 +1,6 @@
-//! `keys list|add|remove|rewrap|rotate|epochs DB`
+//! `keys list|add|remove|rewrap|rotate|epochs|destroy DB`
 
+mod destroy;
 mod rotate;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ Examples:
   lightning-cli keys rewrap ./mydb 1 file:./next.key
   lightning-cli keys rotate ./mydb --now
   lightning-cli keys rotate ./mydb --master --slot-key file:./recovery.key --now
-  lightning-cli keys epochs ./mydb")]
+  lightning-cli keys epochs ./mydb
+  lightning-cli keys destroy ./mydb --dry-run")]
 pub(crate) struct Command {
     #[command(subcommand)]
     action: Action,
@@ -67,6 +69,8 @@ enum Action {
     },
     /// Seal new data with a new data key; merges move the old data to it, --now does so at once
     Rotate(rotate::Rotate),
+    /// Destroy one data key, or all keys: what they sealed can never be read again
+    Destroy(destroy::Destroy),
     /// List the data keys, and what still needs each of them
     Epochs {
         /// The database's directory
@@ -90,6 +94,7 @@ impl Command {
             Action::Remove { db, slot } => remove(session, &db, slot),
             Action::Rewrap { db, slot, uri } => rewrap(session, &db, slot, uri.as_deref()),
             Action::Rotate(rotate) => rotate.run(session),
+            Action::Destroy(destroy) => destroy.run(session),
             Action::Epochs { db } => rotate::epochs(session, &db),
         }
     }

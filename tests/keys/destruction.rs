@@ -1,0 +1,317 @@
+//! Destroyed keys: what somebody who has every key slot, all files and all old backups can still read.
+
+use std::path::{Path, PathBuf};
+
+use lightning_db::{
+    Database, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig, NoProgress, RecoveryTarget,
+    RestoreOptions, VerifyLevel, VerifyOptions, Vfs,
+};
+use lightning_db_crypto::Keyring;
+use lightning_db_storage::vfs::OpenHow;
+
+use crate::support::{KEY, Machine, Model, PATH, Random, assert_holds, contains, small};
+
+const REPOSITORY: &str = "/repository";
+const OTHER: &str = "/other";
+
+fn options() -> DestroyOptions {
+    DestroyOptions { encryption_key: KeySource::raw(KEY), ..DestroyOptions::default() }
+}
+
+fn fill(db: &Database, model: &mut Model, seed: u64) {
+    let mut random = Random(seed);
+    for _ in 0..100 {
+        let (key, value) = (random.key(200), random.noise(200));
+        db.put(&key, &value).expect("put");
+        model.insert(key, value);
+    }
+}
+
+/// Everything on the disk that opens as a keyring with the key, with the data keys in it. The attacker has the key.
+fn keyrings_on_disk(machine: &Machine) -> Vec<(PathBuf, Vec<EpochId>)> {
+    let provider = KeySource::raw(KEY).resolve().expect("a key");
+    let open = |path: PathBuf| {
+        let keyring = Keyring::open(&machine.read(&path), provider.as_deref()).ok()?;
+        Some((path, keyring.epochs().iter().map(|epoch| epoch.id).collect()))
+    };
+    machine.disk.files().into_iter().filter_map(open).collect()
+}
+
+/// What is in no other form of the same keyring: the end of its body.
+fn sealed_part(keyring: &[u8]) -> &[u8] {
+    &keyring[keyring.len() - 100..]
+}
+
+/// Whether any file is still an intact object that `needle` was taken from.
+fn anywhere(machine: &Machine, needle: &[u8]) -> Option<PathBuf> {
+    machine.disk.files().into_iter().find(|path| contains(&machine.read(path), needle))
+}
+
+fn verify(machine: &Machine, repository: &str, level: VerifyLevel) -> lightning_db::RepositoryReport {
+    let options = VerifyOptions {
+        level: Some(level),
+        encryption_key: KeySource::raw(KEY),
+        scratch: Some("/".into()),
+        ..VerifyOptions::default()
+    };
+    Database::verify_repository_with(&machine.environment(), repository, options, &NoProgress)
+        .expect("verify")
+}
+
+fn restore(machine: &Machine, to: &str, target: RecoveryTarget) -> Result<(), Error> {
+    let options = RestoreOptions { target, encryption_key: KeySource::raw(KEY), ..RestoreOptions::default() };
+    Database::restore_with(&machine.environment(), REPOSITORY, to, options, &NoProgress).map(drop)
+}
+
+#[test]
+fn nothing_opens_once_all_keys_are_destroyed() {
+    let machine = Machine::new(1);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
+    db.add_key(KeySource::raw([2; 32]), "second").expect("add");
+    db.backup(REPOSITORY).expect("backup");
+    db.rotate_data_key().expect("rotate");
+    db.backup(REPOSITORY).expect("backup");
+    db.create_checkpoint("/copy").expect("a copy");
+    db.create_checkpoint("/taken").expect("a copy that nobody names");
+    assert!(matches!(
+        Database::destroy_in(&machine.environment(), PATH, &options()),
+        Err(Error::Locked { .. })
+    ));
+    db.close().expect("close");
+    drop(db);
+    let wrong = DestroyOptions { encryption_key: KeySource::raw([9; 32]), ..options() };
+    assert!(matches!(
+        Database::destroy_in(&machine.environment(), PATH, &wrong),
+        Err(Error::WrongKey { .. })
+    ));
+    let keyring = machine.read(&Path::new(PATH).join("KEYRING"));
+
+    let named = DestroyOptions { copies: vec!["/copy".into()], ..options() };
+    let plan = Database::plan_destruction_in(&machine.environment(), PATH, &named).expect("plan");
+    assert!(plan.repositories_known && plan.slots.len() == 2 && plan.file_bytes > 0);
+    assert_eq!(plan.places[0].backups, [1, 2]);
+    assert_holds(&machine.reopen(&small()), &model, "a plan changes nothing");
+    let done = Database::destroy_in(&machine.environment(), PATH, &named).expect("destroy");
+    assert_eq!(done.places, plan.places);
+
+    let left: Vec<PathBuf> = keyrings_on_disk(&machine).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(left, [Path::new("/taken/KEYRING"), Path::new("/taken/KEYRING.2")], "only what was not named");
+    assert_eq!(anywhere(&machine, sealed_part(&keyring)), None, "no old bytes of the keyring");
+    for key in [KeySource::raw(KEY), KeySource::raw([2; 32])] {
+        let config = LightningDbConfig { encryption_key: key, ..small() };
+        assert!(matches!(machine.open(&config), Err(Error::NotFound { .. })));
+    }
+    for target in [RecoveryTarget::Latest, RecoveryTarget::Backup(1)] {
+        assert!(restore(&machine, "/restored", target).is_err());
+    }
+    assert!(!verify(&machine, REPOSITORY, VerifyLevel::Hashes).is_sound());
+    assert!(matches!(
+        Database::destroy_in(&machine.environment(), PATH, &options()),
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[test]
+fn what_is_not_reached_is_said() {
+    let machine = Machine::new(2);
+    let db = machine.create(&small());
+    db.put(b"k", b"v").expect("put");
+    db.backup(REPOSITORY).expect("backup");
+    db.close().expect("close");
+    drop(db);
+    machine.disk.rename(Path::new(REPOSITORY), Path::new("/moved")).expect("rename");
+    let plan = Database::plan_destruction_in(&machine.environment(), PATH, &options()).expect("plan");
+    assert!(plan.places[0].problem.as_ref().is_some_and(|problem| problem.contains("not reached")));
+    let unknown = DestroyOptions::default();
+    let plan =
+        Database::plan_destruction_in(&machine.environment(), PATH, &unknown).expect("plan without a key");
+    assert!(!plan.repositories_known && plan.places.is_empty());
+    let named = DestroyOptions { repositories: vec!["/moved".into()], ..unknown };
+    Database::destroy_in(&machine.environment(), PATH, &named).expect("destroy");
+    assert_eq!(keyrings_on_disk(&machine), []);
+}
+
+/// Two databases with one key: neither takes the other's copies or repositories along.
+#[test]
+fn what_belongs_to_another_database_is_refused_before_anything_is_destroyed() {
+    let machine = Machine::new(3);
+    let db = machine.create(&small());
+    let other = Database::create_in(machine.environment(), "/second", small()).expect("create");
+    other.put(b"k", b"v").expect("put");
+    other.backup(OTHER).expect("backup");
+    for db in [db, other] {
+        db.close().expect("close");
+    }
+    let before = keyrings_on_disk(&machine);
+    let copies = DestroyOptions { copies: vec!["/second".into()], ..options() };
+    let refused = Database::destroy_in(&machine.environment(), PATH, &copies);
+    assert!(matches!(refused, Err(Error::InvalidArgument { argument: "copies", .. })), "{refused:?}");
+    let repositories = DestroyOptions { repositories: vec![OTHER.into()], ..options() };
+    let refused = Database::destroy_in(&machine.environment(), PATH, &repositories);
+    assert!(matches!(refused, Err(Error::Diverged { .. })), "{refused:?}");
+    assert_eq!(keyrings_on_disk(&machine), before);
+}
+
+#[test]
+fn a_destruction_that_died_is_gone_on_with() {
+    let mut call = 0;
+    loop {
+        let machine = Machine::new(4);
+        let db = machine.create(&small());
+        db.put(b"k", b"v").expect("put");
+        db.backup(REPOSITORY).expect("backup");
+        db.backup(OTHER).expect("backup");
+        db.close().expect("close");
+        drop(db);
+        let environment = machine.environment_dying_at(call);
+        let outcome = Database::destroy_in(&environment, PATH, &options());
+        let crashed = machine.plan().crashed();
+        let mut random = Random(call);
+        let keep = random.keep();
+        machine.disk.crash(&mut || random.next(), keep);
+        if crashed {
+            match Database::destroy_in(&machine.environment(), PATH, &options()) {
+                // One copy of the keyring is left with nothing in it, or none.
+                Ok(_) | Err(Error::NotFound { .. } | Error::Corrupt { .. }) => {}
+                Err(error) => panic!("call {call}: {error}"),
+            }
+        } else {
+            outcome.expect("nothing went wrong");
+        }
+        assert_eq!(keyrings_on_disk(&machine), [], "call {call}");
+        if !crashed {
+            assert!(call > 8);
+            break;
+        }
+        call += 1;
+    }
+}
+
+#[test]
+fn a_data_key_that_is_destroyed_opens_nothing_in_files_and_old_backups() {
+    let machine = Machine::new(5);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
+    let old = db.data_keys()[0].epoch;
+    for repository in [REPOSITORY, OTHER] {
+        db.backup(repository).expect("backup");
+    }
+    fill(&db, &mut model, 2);
+    db.backup(REPOSITORY).expect("backup");
+    let refused = db.destroy_data_key(old, &[], false, &NoProgress);
+    assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "it is the current one: {refused:?}");
+    db.rotate_data_key().expect("rotate");
+    let refused = db.destroy_data_key(old, &[], true, &NoProgress);
+    assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "live data is under it: {refused:?}");
+    db.reseal(&NoProgress).expect("reseal");
+    fill(&db, &mut model, 3);
+    let keyring = machine.read(&Path::new(PATH).join("KEYRING"));
+    let plan = db.plan_data_key_destruction(old, &[]).expect("plan");
+    let lost: Vec<_> = plan.places.iter().map(|place| (place.place.clone(), place.backups.clone())).collect();
+    assert_eq!(lost, [(OTHER.into(), vec![1]), (REPOSITORY.into(), vec![1, 2])]);
+    db.destroy_data_key(old, &[], false, &NoProgress).expect("destroy");
+
+    assert!(db.data_keys().iter().all(|key| key.epoch != old));
+    for (path, epochs) in keyrings_on_disk(&machine) {
+        assert!(!epochs.contains(&old), "{} has it", path.display());
+    }
+    assert_eq!(anywhere(&machine, sealed_part(&keyring)), None, "no keyring of before");
+    assert_holds(&db, &model, "the database");
+    fill(&db, &mut model, 4);
+    db.backup(REPOSITORY).expect("backups go on");
+    for repository in [REPOSITORY, OTHER] {
+        let report = verify(&machine, repository, VerifyLevel::Restore);
+        assert!(report.is_sound(), "{repository}: {:#?}", report.problems);
+    }
+    assert!(matches!(restore(&machine, "/one", RecoveryTarget::Backup(1)), Err(Error::NotFound { .. })));
+    restore(&machine, "/latest", RecoveryTarget::Latest).expect("restore");
+    let latest = Database::open_in(machine.environment(), "/latest", small()).expect("open");
+    assert_holds(&latest, &model, "restored");
+    let again = db.destroy_data_key(old, &[], false, &NoProgress);
+    assert!(matches!(again, Err(Error::NotFound { .. })), "{again:?}");
+    db.close().expect("close");
+    drop(db);
+    assert_holds(&machine.reopen(&small()), &model, "opened again");
+}
+
+#[test]
+fn checkpoints_go_with_a_data_key_only_by_force() {
+    let machine = Machine::new(6);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
+    let old = db.data_keys()[0].epoch;
+    db.create_named_checkpoint("kept").expect("checkpoint");
+    db.rotate_data_key().expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+    let refused = db.destroy_data_key(old, &[], false, &NoProgress).expect_err("a checkpoint needs it");
+    assert!(refused.to_string().contains("kept"), "{refused}");
+    assert_eq!(db.named_checkpoints().len(), 1);
+    db.destroy_data_key(old, &[], true, &NoProgress).expect("by force");
+    assert_eq!(db.named_checkpoints().len(), 0);
+    assert_holds(&db, &model, "live data stays");
+}
+
+/// Killed anywhere while a data key is destroyed: the database opens and has everything, and what was begun can be ended.
+#[test]
+fn a_destruction_of_a_data_key_that_died_is_gone_on_with() {
+    let mut call = 0;
+    loop {
+        let machine = Machine::new(7);
+        let db = machine.create(&small());
+        let mut model = Model::new();
+        fill(&db, &mut model, 1);
+        let old = db.data_keys()[0].epoch;
+        db.backup(REPOSITORY).expect("backup");
+        db.rotate_data_key().expect("rotate");
+        db.reseal(&NoProgress).expect("reseal");
+        db.close().expect("close");
+        drop(db);
+        let db = machine.reopen(&small());
+        machine.plan().crash_at(call);
+        let outcome = db.destroy_data_key(old, &[], false, &NoProgress);
+        let crashed = machine.plan().crashed();
+        machine.plan().crash_at(0);
+        drop(db);
+        let mut random = Random(call);
+        let keep = random.keep();
+        machine.disk.crash(&mut || random.next(), keep);
+        let db = machine.reopen(&small());
+        assert_holds(&db, &model, &format!("call {call}"));
+        match db.destroy_data_key(old, &[], false, &NoProgress) {
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => panic!("call {call}: {error}"),
+        }
+        assert!(keyrings_on_disk(&machine).iter().all(|(_, epochs)| !epochs.contains(&old)), "call {call}");
+        assert!(verify(&machine, REPOSITORY, VerifyLevel::Contents).is_sound(), "call {call}");
+        if !crashed {
+            outcome.expect("nothing went wrong");
+            assert!(call > 20);
+            break;
+        }
+        call += if call > 30 { 7 } else { 1 };
+    }
+}
+
+/// The bytes that a file had before are overwritten where they were: whoever linked to it has zeros.
+#[test]
+fn what_a_keyring_was_is_overwritten() {
+    let machine = Machine::new(8);
+    let db = machine.create(&small());
+    let old = db.data_keys()[0].epoch;
+    db.rotate_data_key().expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+    let linked = Path::new("/linked");
+    machine.disk.hard_link(&Path::new(PATH).join("KEYRING"), linked).expect("link");
+    assert!(machine.read(linked).iter().any(|byte| *byte != 0));
+    db.destroy_data_key(old, &[], false, &NoProgress).expect("destroy");
+    assert!(
+        machine.disk.open(linked, OpenHow::Read).is_ok()
+            && machine.read(linked).iter().all(|byte| *byte == 0)
+    );
+    // For the sake of the attack above: a keyring is found where there is one.
+    assert!(!keyrings_on_disk(&machine).is_empty());
+}
