@@ -13,10 +13,9 @@ use lightning_db_storage::segment::SegmentKind;
 use lightning_db_storage::wal::{
     CommitOps, LogEntry, PreparedSegment, WalPosition, WalSegmentInfo, WalSync, WalWriter,
 };
-use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError};
+use lightning_db_storage::{FrameNumber, SequenceNumber, StorageError, ZeroizingBytes};
 use lightning_db_sync::Mutex;
 use lightning_db_sync::atomic::{AtomicBool, Ordering};
-use zeroize::Zeroizing;
 
 use super::op::{Op, OpValue, OwnedValue};
 use super::queue::{self, Queue};
@@ -55,7 +54,7 @@ pub(super) struct Writer {
 
 /// A commit that somebody else may do.
 pub(super) struct Job {
-    ops: Vec<(Zeroizing<Vec<u8>>, Option<OwnedValue>)>,
+    ops: Vec<(ZeroizingBytes, Option<OwnedValue>)>,
     validate: Mutex<Option<Validate>>,
 }
 
@@ -429,7 +428,7 @@ fn name_in_use(name: &str) -> Error {
 
 impl Job {
     fn new(ops: &[Op<'_>], validate: Option<Validate>) -> Self {
-        let owned = |op: &Op<'_>| (Zeroizing::new(op.key.to_vec()), op.value.map(OpValue::to_owned));
+        let owned = |op: &Op<'_>| (ZeroizingBytes::new(op.key.to_vec()), op.value.map(OpValue::to_owned));
         let ops = ops.iter().map(owned).collect();
         Self { ops, validate: Mutex::new(validate) }
     }
@@ -449,7 +448,7 @@ impl<'a> Member<'a> {
     }
 
     fn of_ticket(ticket: &'a Arc<Ticket>) -> Self {
-        let op = |(key, value): &'a (Zeroizing<Vec<u8>>, Option<OwnedValue>)| Op {
+        let op = |(key, value): &'a (ZeroizingBytes, Option<OwnedValue>)| Op {
             key: key.as_slice(),
             value: value.as_ref().map(OwnedValue::lend),
         };

@@ -177,7 +177,7 @@ impl ReplaySink for Redo<'_> {
 }
 
 fn in_memory(ctx: &SealContext, len: u64, value: &mut dyn Read) -> Result<SharedBytes> {
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    let mut bytes = lightning_db_storage::ZeroizingBytes::new(Vec::new());
     let limit = len.min(super::op::MAX_VALUE_SIZE as u64);
     let read = value.take(limit).read_to_end(&mut bytes);
     read.map_err(|error| lightning_db_storage::StorageError::io("read the log of", &ctx.directory, error))?;

@@ -11,9 +11,8 @@ use std::sync::atomic::AtomicU64;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::segment::{ReadMode, SealContext, SegmentInfo, SegmentReader};
 use lightning_db_storage::vfs::Vfs;
-use lightning_db_storage::{Result, SegmentId, StorageError};
+use lightning_db_storage::{Result, SegmentId, StorageError, ZeroizingBytes};
 use lightning_db_sync::atomic::{AtomicBool, Ordering};
-use zeroize::Zeroizing;
 
 /// A finished segment, open for reading.
 pub(crate) struct OpenSegment {
@@ -124,7 +123,7 @@ impl SegmentTable {
 }
 
 impl BlockSource for SegmentTable {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         self.get(ptr.segment).ok_or_else(|| unknown_segment(ptr))?.reader.read(kind, ptr)
     }
 }

@@ -6,11 +6,10 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use lightning_db_storage::Result as StorageResult;
 use lightning_db_storage::bytes::ByteWriter;
 use lightning_db_storage::extent::{ExtentRef, read_extent};
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
-use zeroize::Zeroizing;
+use lightning_db_storage::{Result as StorageResult, ZeroizingBytes};
 
 use super::Engine;
 use super::segments::unknown_segment;
@@ -53,7 +52,7 @@ impl StoredValue {
 
     /// Gives the value piece by piece.
     pub(super) fn reader(&self) -> impl Read + Send + use<> {
-        Reader { value: self.clone(), chunk: Zeroizing::default(), at: 0, next: 0 }
+        Reader { value: self.clone(), chunk: ZeroizingBytes::default(), at: 0, next: 0 }
     }
 
     /// The reference that a scan resolves through the log.
@@ -65,14 +64,14 @@ impl StoredValue {
 }
 
 impl BlockSource for ValueLog {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> StorageResult<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> StorageResult<ZeroizingBytes> {
         self.segment(ptr.segment).ok_or_else(|| unknown_segment(ptr))?.read(kind, ptr)
     }
 }
 
 struct Reader {
     value: StoredValue,
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: ZeroizingBytes,
     /// How much of the chunk was given.
     at: usize,
     next: usize,

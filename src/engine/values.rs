@@ -14,10 +14,9 @@ use lightning_db_storage::extent::{ExtentRef, ExtentWriter};
 use lightning_db_storage::segment::{
     ReadMode, SealContext, SegmentIds, SegmentInfo, SegmentReader, SegmentSetOptions, SegmentSetWriter,
 };
-use lightning_db_storage::{Result, SegmentId, StorageError};
+use lightning_db_storage::{Result, SegmentId, StorageError, ZeroizingBytes};
 use lightning_db_sync::atomic::{AtomicBool, Ordering};
 use lightning_db_sync::{Mutex, RwLock};
-use zeroize::Zeroizing;
 
 /// A value this long, in bytes, is kept apart from the pages, and is not copied by merges.
 pub(crate) const LARGE_VALUE_LEN: usize = 64 << 10;
@@ -120,7 +119,7 @@ fn write_extent(
     value: &mut dyn Read,
 ) -> Result<ExtentRef> {
     let mut extent = ExtentWriter::new(writer, hasher);
-    let mut piece = Zeroizing::new(vec![0; LARGE_VALUE_LEN]);
+    let mut piece = ZeroizingBytes::new(vec![0; LARGE_VALUE_LEN]);
     let mut left = len;
     while left > 0 {
         let want = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));

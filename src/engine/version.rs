@@ -15,10 +15,9 @@ use lightning_db_storage::filter::Filter;
 use lightning_db_storage::manifest::RunInfo;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::TreeRef;
-use lightning_db_storage::{Result, SequenceNumber};
+use lightning_db_storage::{Result, SequenceNumber, ZeroizingBytes};
 use lightning_db_sync::modelled::atomic::{AtomicU64, Ordering};
 use lightning_db_sync::modelled::{Mutex, Swap};
-use zeroize::Zeroizing;
 
 use super::segments::{SegmentTable, unknown_segment};
 use super::values::ValueLog;
@@ -91,7 +90,7 @@ impl Version {
 
 /// Pages and large values of the trees, and the large values that only memtables refer to so far.
 impl BlockSource for Version {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         if let Some(segment) = self.tree.segments.get(ptr.segment) {
             return segment.reader().read(kind, ptr);
         }

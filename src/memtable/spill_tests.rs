@@ -9,9 +9,8 @@ use lightning_db_crypto::{DatabaseId, Keyring, SeededEntropy};
 use lightning_db_storage::page::{EntryKind, Page};
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSink, Codec};
 use lightning_db_storage::tree::{BuildOptions, EntryStream, PageSource, build};
-use lightning_db_storage::{Generation, Result, SegmentId, SequenceNumber, StorageError};
+use lightning_db_storage::{Generation, Result, SegmentId, SequenceNumber, StorageError, ZeroizingBytes};
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::tests::{collect, commits, put};
 use super::{MemCursor, MemValue, Memtable, SpilledRun, versions};
@@ -47,7 +46,7 @@ impl PageSource for Pages {
         if self.fails.load(Ordering::Relaxed) {
             return Err(StorageError::corrupt("spill", ptr.offset, "told to fail"));
         }
-        let raw = Zeroizing::new(self.blocks[&ptr.offset].clone());
+        let raw = ZeroizingBytes::new(self.blocks[&ptr.offset].clone());
         Ok(Arc::new(Page::parse(kind, raw).expect("a page that was built")))
     }
 }

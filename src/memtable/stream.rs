@@ -3,10 +3,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lightning_db_storage::Result;
 use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::tree::EntryStream;
-use zeroize::Zeroizing;
+use lightning_db_storage::{Result, ZeroizingBytes};
 
 use super::entry::KeyEntry;
 use super::memory::Memory;
@@ -48,13 +47,13 @@ pub(super) struct VersionsStream<'a> {
     memory: &'a Memory,
     batch: Vec<Arc<KeyEntry>>,
     position: usize,
-    encoded: Zeroizing<Vec<u8>>,
+    encoded: ZeroizingBytes,
     started: bool,
 }
 
 impl<'a> VersionsStream<'a> {
     pub(super) fn new(memory: &'a Memory) -> Self {
-        Self { memory, batch: Vec::new(), position: 0, encoded: Zeroizing::default(), started: false }
+        Self { memory, batch: Vec::new(), position: 0, encoded: ZeroizingBytes::default(), started: false }
     }
 }
 

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use lightning_db_storage::SequenceNumber;
 use lightning_db_storage::bytes::{ByteReader, ByteWriter, Malformed};
 use lightning_db_storage::page::EntryKind;
-use zeroize::Zeroizing;
+use lightning_db_storage::{SequenceNumber, ZeroizingBytes};
 
 use super::MemValue;
 use super::entry::{KeyEntry, MemHit};
@@ -19,14 +18,14 @@ use super::entry::{KeyEntry, MemHit};
 const HEAD_LEN_MAX: usize = 10 + 1 + 10;
 
 /// Encodes all versions. Nothing may be inserted meanwhile.
-pub(super) fn encode(entry: &KeyEntry) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode(entry: &KeyEntry) -> ZeroizingBytes {
     // Room for all at once: a buffer that grows leaves plaintext behind where it was.
     let room = entry.value_bytes() + entry.version_count() * HEAD_LEN_MAX;
     let mut out = ByteWriter::with_capacity(room);
     entry.each_version(|hit| {
         out.varint(hit.seq.0).u8(hit.value.kind() as u8).bytes(hit.value.bytes());
     });
-    Zeroizing::new(out.into_vec())
+    ZeroizingBytes::new(out.into_vec())
 }
 
 /// Reads the versions of `key`. There is at least one.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use lightning_db_storage::page::EntryValue;
-use zeroize::Zeroizing;
+use lightning_db_storage::{ZeroizingBytes, page::EntryValue};
 
 use super::KeyRange;
 use super::merge::MergeCursor;
@@ -19,7 +18,7 @@ pub struct Cursor {
     view: ScanView,
     merged: MergeCursor,
     /// The large value of the current entry.
-    large: Option<Zeroizing<Vec<u8>>>,
+    large: Option<ZeroizingBytes>,
 }
 
 /// An entry that is lent: its key and its value.

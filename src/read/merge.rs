@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::tree::{self, PageSource};
-use lightning_db_storage::{Result, StorageError};
-use zeroize::Zeroizing;
+use lightning_db_storage::{Result, StorageError, ZeroizingBytes};
 
 use super::range::{KeyRange, key_after};
 use crate::memtable::{MemCursor, MemValue};
@@ -100,7 +99,7 @@ impl MergeCursor {
                 cursor.settle(Direction::Down)
             }),
             Place::On(Direction::Up) => {
-                let here = Zeroizing::new(self.key().to_vec());
+                let here = ZeroizingBytes::new(self.key().to_vec());
                 self.place_all(Direction::Down, |source| source.seek_back(&here))
             }
             Place::AfterLast => self.last(),
@@ -110,7 +109,7 @@ impl MergeCursor {
 
     /// Goes to the first entry of the range.
     pub(crate) fn first(&mut self) -> Result<bool> {
-        let start = Zeroizing::new(self.range.start().to_vec());
+        let start = ZeroizingBytes::new(self.range.start().to_vec());
         self.place_all(Direction::Up, |source| {
             if start.is_empty() { source.seek_first() } else { source.seek(&start) }
         })
@@ -118,7 +117,7 @@ impl MergeCursor {
 
     /// Goes to the last entry of the range.
     pub(crate) fn last(&mut self) -> Result<bool> {
-        let end = self.range.end().map(|end| Zeroizing::new(end.to_vec()));
+        let end = self.range.end().map(|end| ZeroizingBytes::new(end.to_vec()));
         self.place_all(Direction::Down, |source| match &end {
             Some(end) => source.seek_back(end),
             None => source.seek_last(),

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::tree::LeafHit;
-use zeroize::Zeroizing;
+use lightning_db_storage::{ZeroizingBytes, page::EntryValue};
 
 use crate::shared_bytes::SharedBytes;
 
@@ -18,7 +17,7 @@ pub struct PinnedValue(Held);
 enum Held {
     Shared(SharedBytes),
     Leaf(LeafHit),
-    Owned(Zeroizing<Vec<u8>>),
+    Owned(ZeroizingBytes),
 }
 
 impl PinnedValue {
@@ -31,7 +30,7 @@ impl PinnedValue {
         Self(Held::Leaf(hit))
     }
 
-    pub(super) fn owned(bytes: Zeroizing<Vec<u8>>) -> Self {
+    pub(super) fn owned(bytes: ZeroizingBytes) -> Self {
         Self(Held::Owned(bytes))
     }
 

@@ -6,8 +6,7 @@ use lightning_db_storage::filter::key_hash;
 use lightning_db_storage::page::{EntryValue, MAX_KEY_LEN};
 use lightning_db_storage::pointer::BlockSource;
 use lightning_db_storage::tree::{self, LeafHit};
-use lightning_db_storage::{SequenceNumber, StorageError};
-use zeroize::Zeroizing;
+use lightning_db_storage::{SequenceNumber, StorageError, ZeroizingBytes};
 
 use super::merge::versions_in_a_tree;
 use super::pages::PointPages;
@@ -126,7 +125,7 @@ pub(super) fn of_leaf(blocks: &dyn BlockSource, hit: LeafHit) -> Result<Option<P
 }
 
 /// Reads the value that an encoded reference stands for.
-pub(super) fn large_value(blocks: &dyn BlockSource, encoded: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn large_value(blocks: &dyn BlockSource, encoded: &[u8]) -> Result<ZeroizingBytes> {
     let extent = ExtentRef::decode(&mut ByteReader::new(encoded)).map_err(|malformed| {
         StorageError::corrupt("the reference to a large value", 0, malformed.to_string())
     })?;

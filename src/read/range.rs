@@ -2,44 +2,44 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use zeroize::Zeroizing;
+use lightning_db_storage::ZeroizingBytes;
 
 /// The keys from `start` on and below `end`. Every other form of bounds is brought into this one: the next key after
 /// `k` is `k` and a zero byte.
 #[derive(Clone, Default)]
 pub(crate) struct KeyRange {
     /// Empty when there is no lower bound: no key is below the empty one.
-    start: Zeroizing<Vec<u8>>,
-    end: Option<Zeroizing<Vec<u8>>>,
+    start: ZeroizingBytes,
+    end: Option<ZeroizingBytes>,
 }
 
 impl KeyRange {
     /// From `start`, inclusive, to `end`, exclusive; `None` is unbounded.
     pub(crate) fn new(start: Option<&[u8]>, end: Option<&[u8]>) -> Self {
-        let owned = |bytes: &[u8]| Zeroizing::new(bytes.to_vec());
+        let owned = |bytes: &[u8]| ZeroizingBytes::new(bytes.to_vec());
         Self { start: start.map(owned).unwrap_or_default(), end: end.map(owned) }
     }
 
     /// All keys that begin with `prefix`.
     pub(crate) fn prefix(prefix: &[u8]) -> Self {
         let end = prefix.iter().rposition(|&byte| byte != u8::MAX).map(|last| {
-            let mut end = Zeroizing::new(prefix[..=last].to_vec());
+            let mut end = ZeroizingBytes::new(prefix[..=last].to_vec());
             end[last] += 1;
             end
         });
-        Self { start: Zeroizing::new(prefix.to_vec()), end }
+        Self { start: ZeroizingBytes::new(prefix.to_vec()), end }
     }
 
     /// The keys within any bounds.
     pub(crate) fn within<K: AsRef<[u8]>>(bounds: &impl RangeBounds<K>) -> Self {
         let start = match bounds.start_bound() {
-            Bound::Included(key) => Zeroizing::new(key.as_ref().to_vec()),
+            Bound::Included(key) => ZeroizingBytes::new(key.as_ref().to_vec()),
             Bound::Excluded(key) => key_after(key.as_ref()),
-            Bound::Unbounded => Zeroizing::default(),
+            Bound::Unbounded => ZeroizingBytes::default(),
         };
         let end = match bounds.end_bound() {
             Bound::Included(key) => Some(key_after(key.as_ref())),
-            Bound::Excluded(key) => Some(Zeroizing::new(key.as_ref().to_vec())),
+            Bound::Excluded(key) => Some(ZeroizingBytes::new(key.as_ref().to_vec())),
             Bound::Unbounded => None,
         };
         Self { start, end }
@@ -80,17 +80,17 @@ impl KeyRange {
 }
 
 /// The lowest key above `key`.
-pub(crate) fn key_after(key: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut after = Zeroizing::new(Vec::with_capacity(key.len() + 1));
+pub(crate) fn key_after(key: &[u8]) -> ZeroizingBytes {
+    let mut after = ZeroizingBytes::new(Vec::with_capacity(key.len() + 1));
     after.extend_from_slice(key);
     after.push(0);
     after
 }
 
 /// Replaces the content, and leaves no copy behind when the buffer has to grow.
-fn copy_into(buffer: &mut Zeroizing<Vec<u8>>, key: &[u8]) {
+fn copy_into(buffer: &mut ZeroizingBytes, key: &[u8]) {
     if buffer.capacity() <= key.len() {
-        *buffer = Zeroizing::new(Vec::with_capacity(2 * key.len() + 16));
+        *buffer = ZeroizingBytes::new(Vec::with_capacity(2 * key.len() + 16));
     }
     buffer.clear();
     buffer.extend_from_slice(key);

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use lightning_db_storage::Result as StorageResult;
 use lightning_db_storage::page::EntryValue;
 use lightning_db_storage::pointer::{BlockKind, BlockPtr, BlockSource};
 use lightning_db_storage::tree::{Cursor as TreeCursor, PageSource};
-use zeroize::Zeroizing;
+use lightning_db_storage::{Result as StorageResult, ZeroizingBytes};
 
 use super::merge::{MergeCursor, PendingWrites, Source, versions_in_a_tree};
 use super::pages::ViewPages;
@@ -60,7 +59,7 @@ impl ScanView {
     }
 
     /// A large value that an entry refers to; `None` for one that has its value itself.
-    pub(super) fn load(&self, value: EntryValue<'_>) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(super) fn load(&self, value: EntryValue<'_>) -> Result<Option<ZeroizingBytes>> {
         match value {
             EntryValue::Put(_) | EntryValue::Delete => Ok(None),
             EntryValue::Extent(encoded) => large_value(self, encoded).map(Some),
@@ -75,7 +74,7 @@ impl ScanView {
 
 /// A transaction's large values, before those of the version. Numbers of segments tell them apart.
 impl BlockSource for ScanView {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> StorageResult<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> StorageResult<ZeroizingBytes> {
         match self.pending.as_ref().and_then(|pending| pending.values.segment(ptr.segment)) {
             Some(segment) => segment.read(kind, ptr),
             None => self.view.version.read_block(kind, ptr),

@@ -18,9 +18,8 @@ use lightning_db_storage::segment::{
 };
 use lightning_db_storage::tree::{BuildOptions, EntryStream, TreeRef, build};
 use lightning_db_storage::vfs::{MemVfs, Vfs};
-use lightning_db_storage::{Generation, Incarnation, Result, SegmentId, StorageError};
+use lightning_db_storage::{Generation, Incarnation, Result, SegmentId, StorageError, ZeroizingBytes};
 use lightning_db_sync::{Mutex, RwLock};
-use zeroize::Zeroizing;
 
 use crate::memtable::MemValue;
 use crate::shared_bytes::SharedBytes;
@@ -110,7 +109,7 @@ impl TestStore {
 }
 
 impl BlockSource for TestStore {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         self.reads.lock().push(*ptr);
         self.readers.lock().push(std::thread::current().id());
         let pause = *self.pause.lock();

@@ -7,12 +7,11 @@
 //! The digest is a keyed BLAKE3 of the value, so it stays the same when the chunks move.
 
 use lightning_db_crypto::{ContentHasher, StreamDigest};
-use zeroize::Zeroizing;
 
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
 use crate::pointer::{BlockKind, BlockPtr, BlockSink, BlockSource};
 use crate::segment::{SegmentKind, segment_file_name};
-use crate::{Result, SegmentId, StorageError};
+use crate::{Result, SegmentId, StorageError, ZeroizingBytes};
 
 /// Every chunk but the last has this many bytes.
 pub const CHUNK_LEN: usize = 1 << 20;
@@ -62,7 +61,7 @@ impl ExtentRef {
 pub struct ExtentWriter<'a> {
     sink: &'a mut dyn BlockSink,
     digest: StreamDigest,
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: ZeroizingBytes,
     len: u64,
     chunks: Vec<BlockPtr>,
 }
@@ -71,7 +70,13 @@ impl<'a> ExtentWriter<'a> {
     /// A writer of one value.
     #[must_use]
     pub fn new(sink: &'a mut dyn BlockSink, hasher: &ContentHasher) -> Self {
-        Self { sink, digest: hasher.value(), chunk: Zeroizing::new(Vec::new()), len: 0, chunks: Vec::new() }
+        Self {
+            sink,
+            digest: hasher.value(),
+            chunk: ZeroizingBytes::new(Vec::new()),
+            len: 0,
+            chunks: Vec::new(),
+        }
     }
 
     /// Takes the next piece, of any length.
@@ -145,7 +150,7 @@ impl<'a> ExtentReader<'a> {
 }
 
 impl Iterator for ExtentReader<'_> {
-    type Item = Result<Zeroizing<Vec<u8>>>;
+    type Item = Result<ZeroizingBytes>;
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.source.read_block(BlockKind::Extent, self.chunks.next()?))
@@ -156,12 +161,12 @@ impl Iterator for ExtentReader<'_> {
 ///
 /// # Errors
 /// Those of the source; `Corrupt` when the chunks do not add up to the length.
-pub fn read_extent(source: &dyn BlockSource, extent: &ExtentRef) -> Result<Zeroizing<Vec<u8>>> {
+pub fn read_extent(source: &dyn BlockSource, extent: &ExtentRef) -> Result<ZeroizingBytes> {
     let total: u64 = extent.chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum();
     let len = usize::try_from(extent.len).ok().filter(|_| total == extent.len);
     let len =
         len.ok_or_else(|| damaged(extent, "the chunks of a large value do not add up to its length"))?;
-    let mut value = Zeroizing::new(Vec::with_capacity(len));
+    let mut value = ZeroizingBytes::new(Vec::with_capacity(len));
     for chunk in ExtentReader::new(source, extent) {
         value.extend_from_slice(&chunk?);
     }

@@ -19,6 +19,8 @@ pub mod tree;
 pub mod twin_file;
 pub mod vfs;
 pub mod wal;
+mod zeroizing_bytes;
 
 pub use error::{Result, StorageError};
 pub use ids::{FrameNumber, Generation, Incarnation, Salt, SegmentId, SequenceNumber};
+pub use zeroizing_bytes::ZeroizingBytes;

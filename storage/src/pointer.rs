@@ -7,10 +7,8 @@
 //! segment varint | offset varint | stored_len varint | raw_len varint | codec u8 | birth varint | tag [16]
 //! ```
 
-use zeroize::Zeroizing;
-
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
-use crate::{Generation, Result, SegmentId};
+use crate::{Generation, Result, SegmentId, ZeroizingBytes};
 
 /// The most bytes that one block holds before compression. A pointer that claims more is malformed, so that nothing
 /// is allocated for it.
@@ -134,7 +132,7 @@ pub trait BlockSource: Send + Sync {
     ///
     /// # Errors
     /// `Corrupt` when the block is not the one that was written, an I/O error when it cannot be read.
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>>;
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes>;
 }
 
 /// Takes blocks in the order in which they should lie on disk.

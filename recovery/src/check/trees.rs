@@ -15,8 +15,7 @@ use lightning_db_storage::segment::{SegmentKind, segment_file_name};
 use lightning_db_storage::tree::{
     Cursor, DirectPages, EntryStream, PageSource, ReadAhead, TreeRef, TreeStream, VerifyVisitor, verify_tree,
 };
-use lightning_db_storage::{Result, SegmentId, StorageError};
-use zeroize::Zeroizing;
+use lightning_db_storage::{Result, SegmentId, StorageError, ZeroizingBytes};
 
 use super::{CheckReport, Depth, Phase, Watch, step};
 
@@ -194,7 +193,7 @@ impl Check<'_> {
     fn filter(&mut self, run: &RunInfo, is_readable: bool) -> Result<()> {
         let Some(first) = run.filter.first() else { return Ok(()) };
         self.report.covered.filters += 1;
-        let mut bytes = Zeroizing::new(Vec::new());
+        let mut bytes = ZeroizingBytes::new(Vec::new());
         for ptr in &run.filter {
             match self.blocks.read_block(BlockKind::Filter, ptr) {
                 Ok(piece) => bytes.extend_from_slice(&piece),

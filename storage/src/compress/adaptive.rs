@@ -3,11 +3,11 @@
 //! The score weighs bytes on disk against the time to open. It counts, it does not measure time, so that the same
 //! blocks give the same file on every machine and in every simulation.
 
-use zeroize::Zeroizing;
-
 use crate::pointer::{BlockKind, Codec};
 
 use super::codec::Encoders;
+
+use crate::ZeroizingBytes;
 
 /// One block in this many is tried with every codec; those between follow the winner.
 const TRIAL_EVERY: u8 = 16;
@@ -41,7 +41,7 @@ impl AdaptiveChoice {
         kind: BlockKind,
         raw: &[u8],
         encoders: &mut Encoders,
-        scratch: &mut Zeroizing<Vec<u8>>,
+        scratch: &mut ZeroizingBytes,
     ) -> Codec {
         let choice = &mut self.kinds[kind as usize % 8];
         if choice.until_trial == 0 || raw.len() > SAMPLE_LEN {
@@ -53,12 +53,7 @@ impl AdaptiveChoice {
     }
 }
 
-fn try_all(
-    kind: BlockKind,
-    sample: &[u8],
-    encoders: &mut Encoders,
-    scratch: &mut Zeroizing<Vec<u8>>,
-) -> Codec {
+fn try_all(kind: BlockKind, sample: &[u8], encoders: &mut Encoders, scratch: &mut ZeroizingBytes) -> Codec {
     let mut best = (score(Codec::Stored, sample.len(), sample.len()), Codec::Stored);
     let mut consider = |codec: Codec| {
         if encoders.encode(codec, sample, scratch) {
@@ -100,7 +95,7 @@ mod tests {
     use super::*;
 
     fn chosen(kind: BlockKind, raw: &[u8]) -> Codec {
-        let mut scratch = Zeroizing::new(Vec::new());
+        let mut scratch = ZeroizingBytes::new(Vec::new());
         AdaptiveChoice::default().choose(kind, raw, &mut Encoders::new(3, None), &mut scratch)
     }
 
@@ -116,7 +111,7 @@ mod tests {
     fn a_winner_stays_for_the_next_blocks_of_its_kind_only() {
         let mut choice = AdaptiveChoice::default();
         let mut encoders = Encoders::new(3, None);
-        let mut scratch = Zeroizing::new(Vec::new());
+        let mut scratch = ZeroizingBytes::new(Vec::new());
         let mut choose = |kind, raw: &[u8]| choice.choose(kind, raw, &mut encoders, &mut scratch);
         assert_eq!(choose(BlockKind::Leaf, &page_of_rows(1)), Codec::Zstd);
         assert_eq!(choose(BlockKind::Inner, &noise(4096)), Codec::Stored);
@@ -130,7 +125,7 @@ mod tests {
     fn large_blocks_are_judged_one_by_one() {
         let mut choice = AdaptiveChoice::default();
         let mut encoders = Encoders::new(3, None);
-        let mut scratch = Zeroizing::new(Vec::new());
+        let mut scratch = ZeroizingBytes::new(Vec::new());
         let text: Vec<u8> = (0..60).flat_map(page_of_rows).collect();
         let mut choose = |raw: &[u8]| choice.choose(BlockKind::Extent, raw, &mut encoders, &mut scratch);
         assert_eq!(choose(&text), Codec::Zstd);

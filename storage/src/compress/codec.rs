@@ -3,11 +3,10 @@
 use std::cell::RefCell;
 
 use lz4_flex::block as lz4;
-use zeroize::Zeroizing;
 use zstd::zstd_safe::{self, CCtx, CDict, DCtx};
 
-use crate::bytes::Malformed;
 use crate::pointer::{BlockKind, Codec};
+use crate::{ZeroizingBytes, bytes::Malformed};
 
 use super::dictionary::Dictionary;
 
@@ -37,7 +36,7 @@ impl Encoders {
     }
 
     /// Replaces the content of `out` with the compressed `raw`. False when the codec cannot take it.
-    pub(super) fn encode(&mut self, codec: Codec, raw: &[u8], out: &mut Zeroizing<Vec<u8>>) -> bool {
+    pub(super) fn encode(&mut self, codec: Codec, raw: &[u8], out: &mut ZeroizingBytes) -> bool {
         let bound = match codec {
             Codec::Stored => raw.len(),
             Codec::Zstd | Codec::ZstdDict => zstd_safe::compress_bound(raw.len()),
@@ -79,8 +78,8 @@ pub fn decompress(
     stored: &[u8],
     raw_len: usize,
     dictionary: Option<&Dictionary>,
-) -> Result<Zeroizing<Vec<u8>>, Malformed> {
-    let mut raw = Zeroizing::new(vec![0; raw_len]);
+) -> Result<ZeroizingBytes, Malformed> {
+    let mut raw = ZeroizingBytes::new(vec![0; raw_len]);
     let out = raw.as_mut_slice();
     let written = match codec {
         Codec::Stored => (stored.len() == raw_len).then(|| {

@@ -8,10 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use lightning_db_sync::Mutex;
-use zeroize::Zeroizing;
 use zstd::zstd_safe::DDict;
 
-use crate::bytes::Malformed;
+use crate::{ZeroizingBytes, bytes::Malformed};
 
 /// The longest dictionary, in bytes.
 pub const MAX_DICTIONARY_LEN: usize = 16 << 10;
@@ -28,7 +27,7 @@ const LATER_STRIDE: u64 = 512;
 
 /// What the pages of a segment have in common.
 pub struct Dictionary {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: ZeroizingBytes,
     decoder: DDict<'static>,
 }
 
@@ -37,7 +36,7 @@ impl Dictionary {
     ///
     /// # Errors
     /// [`Malformed`] when it is empty, too long, or not a dictionary.
-    pub fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Result<Self, Malformed> {
+    pub fn from_bytes(bytes: ZeroizingBytes) -> Result<Self, Malformed> {
         let malformed = Malformed { what: "compression dictionary" };
         if bytes.is_empty() || bytes.len() > MAX_DICTIONARY_LEN {
             return Err(malformed);
@@ -67,7 +66,7 @@ impl fmt::Debug for Dictionary {
 /// or have nothing in common.
 #[must_use]
 pub fn train_dictionary(samples: &[&[u8]], max_len: usize) -> Option<Dictionary> {
-    let mut joined = Zeroizing::new(Vec::with_capacity(samples.iter().map(|sample| sample.len()).sum()));
+    let mut joined = ZeroizingBytes::new(Vec::with_capacity(samples.iter().map(|sample| sample.len()).sum()));
     samples.iter().for_each(|sample| joined.extend_from_slice(sample));
     let lengths: Vec<usize> = samples.iter().map(|sample| sample.len()).collect();
     train(&joined, &lengths, max_len)
@@ -78,7 +77,7 @@ fn train(samples: &[u8], lengths: &[usize], max_len: usize) -> Option<Dictionary
         return None;
     }
     let bytes = zstd::dict::from_continuous(samples, lengths, max_len.min(MAX_DICTIONARY_LEN)).ok()?;
-    Dictionary::from_bytes(Zeroizing::new(bytes)).ok()
+    Dictionary::from_bytes(ZeroizingBytes::new(bytes)).ok()
 }
 
 /// Learns from the leaf pages that writers pass by, and has the newest dictionary for the next segment.
@@ -93,7 +92,7 @@ pub struct DictionaryTrainer {
 #[derive(Default)]
 struct Training {
     seen: u64,
-    samples: Zeroizing<Vec<u8>>,
+    samples: ZeroizingBytes,
     lengths: Vec<usize>,
     current: Option<Arc<Dictionary>>,
 }
@@ -161,9 +160,9 @@ mod tests {
         dictionary: Option<&Arc<Dictionary>>,
         kind: BlockKind,
         raw: &[u8],
-    ) -> (Codec, Zeroizing<Vec<u8>>) {
+    ) -> (Codec, ZeroizingBytes) {
         let settings = CompressionSettings::new(true, 1, 3).expect("valid");
-        let mut out = Zeroizing::new(Vec::new());
+        let mut out = ZeroizingBytes::new(Vec::new());
         let codec = Compressor::new(&settings, dictionary).compress(kind, raw, &mut out);
         (codec, out)
     }
@@ -189,13 +188,13 @@ mod tests {
     #[test]
     fn a_dictionary_comes_back_from_its_bytes_and_shows_nothing() {
         let dictionary = trained();
-        let again = Dictionary::from_bytes(Zeroizing::new(dictionary.bytes().to_vec())).expect("valid");
+        let again = Dictionary::from_bytes(ZeroizingBytes::new(dictionary.bytes().to_vec())).expect("valid");
         let page = page_of_rows(7);
         let (codec, small) = compressed(Some(&dictionary), BlockKind::Leaf, &page);
         assert_eq!(*decompress(codec, &small, page.len(), Some(&again)).expect("same"), page);
         assert_eq!(format!("{again:?}"), format!("Dictionary({} bytes)", again.bytes().len()));
-        assert!(Dictionary::from_bytes(Zeroizing::new(vec![])).is_err());
-        assert!(Dictionary::from_bytes(Zeroizing::new(vec![0; MAX_DICTIONARY_LEN + 1])).is_err());
+        assert!(Dictionary::from_bytes(ZeroizingBytes::new(vec![])).is_err());
+        assert!(Dictionary::from_bytes(ZeroizingBytes::new(vec![0; MAX_DICTIONARY_LEN + 1])).is_err());
     }
 
     #[test]

@@ -11,12 +11,12 @@ mod dictionary;
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::pointer::{BlockKind, Codec};
 
 use adaptive::AdaptiveChoice;
 use codec::Encoders;
+
+use crate::ZeroizingBytes;
 
 pub use codec::decompress;
 pub use dictionary::{Dictionary, DictionaryTrainer, MAX_DICTIONARY_LEN, train_dictionary};
@@ -105,7 +105,7 @@ impl Compressor {
     }
 
     /// Replaces the content of `out` with `raw` as it is to be sealed, and says how it was compressed.
-    pub fn compress(&mut self, kind: BlockKind, raw: &[u8], out: &mut Zeroizing<Vec<u8>>) -> Codec {
+    pub fn compress(&mut self, kind: BlockKind, raw: &[u8], out: &mut ZeroizingBytes) -> Codec {
         let codec = match self.plan {
             Plan::Stored => Codec::Stored,
             Plan::Always(Codec::Zstd) if self.encoders.has_dictionary_for(kind) => Codec::ZstdDict,
@@ -165,7 +165,7 @@ mod tests {
         kind: BlockKind,
         raw: &[u8],
     ) -> Codec {
-        let mut out = Zeroizing::new(Vec::new());
+        let mut out = ZeroizingBytes::new(Vec::new());
         let codec = compressor.compress(kind, raw, &mut out);
         assert!(out.len() <= raw.len(), "{codec:?} grew {} to {}", raw.len(), out.len());
         assert_eq!(*decompress(codec, &out, raw.len(), dictionary).expect("round trip"), raw);
@@ -202,7 +202,7 @@ mod tests {
     fn the_level_changes_what_zstd_makes() {
         let stored_len = |level| {
             let settings = CompressionSettings::new(true, 1, level).expect("valid");
-            let mut out = Zeroizing::new(Vec::new());
+            let mut out = ZeroizingBytes::new(Vec::new());
             let raw: Vec<u8> = (0..16).flat_map(page_of_rows).collect();
             Compressor::new(&settings, None).compress(BlockKind::Leaf, &raw, &mut out);
             out.len()
@@ -223,7 +223,7 @@ mod tests {
         let wrong_lengths = [0, 1, raw.len() - 1, raw.len() + 1];
         for (kind, codec) in [(1, Codec::Zstd), (2, Codec::Lz4), (3, Codec::Snappy)] {
             let settings = CompressionSettings::new(true, kind, 3).expect("valid");
-            let mut out = Zeroizing::new(Vec::new());
+            let mut out = ZeroizingBytes::new(Vec::new());
             Compressor::new(&settings, None).compress(BlockKind::Leaf, &raw, &mut out);
             for len in wrong_lengths {
                 assert!(decompress(codec, &out, len, None).is_err(), "{codec:?} as {len} bytes");

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use zeroize::Zeroizing;
-
 use super::{Input, Target};
 use crate::compress::{CompressionSettings, Compressor, Dictionary, decompress, train_dictionary};
 use crate::pointer::{BlockKind, Codec};
+
+use crate::ZeroizingBytes;
 
 /// Blocks of all codecs, and dictionaries.
 pub const COMPRESSION: Target = Target { name: "compression", run, seeds, room: 8 << 20 };
@@ -29,7 +29,7 @@ fn run(data: &[u8]) {
         1 => there_and_back(input.rest(), Some(dictionary())),
         _ => {
             let bytes = input.chunk();
-            let Ok(made_up) = Dictionary::from_bytes(Zeroizing::new(bytes.to_vec())) else { return };
+            let Ok(made_up) = Dictionary::from_bytes(ZeroizingBytes::new(bytes.to_vec())) else { return };
             assert_eq!(made_up.bytes(), bytes);
             there_and_back(input.rest(), Some(&Arc::new(made_up)));
         }
@@ -43,7 +43,7 @@ fn there_and_back(raw: &[u8], dictionary: Option<&Arc<Dictionary>>) {
     for kind in 0..4 {
         let settings = CompressionSettings::new(true, kind, 1).expect("valid settings");
         let mut compressor = Compressor::new(&settings, dictionary);
-        let mut out = Zeroizing::default();
+        let mut out = ZeroizingBytes::default();
         let codec = compressor.compress(BlockKind::Leaf, raw, &mut out);
         assert!(out.len() <= raw.len());
         let back = decompress(codec, &out, raw.len(), dictionary.map(|dictionary| &**dictionary));
@@ -71,7 +71,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![[&[1, 0], &raw[..]].concat(), [&[2, 0, 1, 0], dictionary().bytes()].concat()];
     for kind in 1..4 {
         let settings = CompressionSettings::new(true, kind, 3).expect("valid settings");
-        let mut out = Zeroizing::default();
+        let mut out = ZeroizingBytes::default();
         for dictionary in [None, Some(dictionary())] {
             let codec = Compressor::new(&settings, dictionary).compress(BlockKind::Leaf, &raw, &mut out);
             let len = (raw.len() as u32).to_be_bytes();

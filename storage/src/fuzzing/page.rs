@@ -1,11 +1,9 @@
 //! Pages: what is taken for one is sound in every respect.
 
-use zeroize::Zeroizing;
-
 use super::structures::{child, pointer};
 use super::{Input, Target};
 use crate::page::{EntryKind, EntryValue, MAX_KEY_LEN, PackedPage, Page, PageBuilder, Value};
-use crate::pointer::BlockKind;
+use crate::{ZeroizingBytes, pointer::BlockKind};
 
 /// The bytes of a page, once opened and decompressed.
 pub const PAGE: Target = Target { name: "page", run, seeds, room: 64 << 10 };
@@ -13,7 +11,7 @@ pub const PAGE: Target = Target { name: "page", run, seeds, room: 64 << 10 };
 fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = if input.byte() & 1 == 0 { BlockKind::Leaf } else { BlockKind::Inner };
-    let Ok(page) = Page::parse(kind, Zeroizing::new(input.rest().to_vec())) else { return };
+    let Ok(page) = Page::parse(kind, ZeroizingBytes::new(input.rest().to_vec())) else { return };
     let keys = keys(&page);
     assert!(keys.iter().is_sorted_by(|a, b| a < b) && keys.iter().all(|key| key.len() <= MAX_KEY_LEN));
     let again = rebuild(&page, &keys, data.len());

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use lightning_db_crypto::{ContentHasher, DatabaseId, Keyring, SeededEntropy};
-use zeroize::Zeroizing;
 
 use super::{Input, Target, edit};
 use crate::page::{EntryKind, EntryValue, Value};
@@ -14,7 +13,7 @@ use crate::tree::{
     BuildOptions, Cursor, DirectPages, EntryStream, MergeConfig, MergeObserver, MergedStream, ReadAhead,
     TreeRef, TreeStream, VerifyVisitor, build, get, get_many, merge_into_base, verify_tree,
 };
-use crate::{Generation, Result, SegmentId, StorageError};
+use crate::{Generation, Result, SegmentId, StorageError, ZeroizingBytes};
 
 /// A base and a run, some of whose pages were changed by who can seal them.
 pub const TREE: Target = Target { name: "tree", run, seeds, room: 4 << 20 };
@@ -89,9 +88,9 @@ impl Blocks {
 }
 
 impl BlockSource for Blocks {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         match self.0.lock().expect("nobody panicked").get(ptr) {
-            Some((stored, raw)) if *stored == kind => Ok(Zeroizing::new(raw.clone())),
+            Some((stored, raw)) if *stored == kind => Ok(ZeroizingBytes::new(raw.clone())),
             _ => Err(StorageError::corrupt("blocks", ptr.offset, "no such block")),
         }
     }

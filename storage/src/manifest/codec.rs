@@ -115,12 +115,12 @@ impl Manifest {
     /// features 3 x u64 | generation u64 | database id [16] | body
     /// ```
     #[must_use]
-    pub fn to_plain(&self) -> zeroize::Zeroizing<Vec<u8>> {
+    pub fn to_plain(&self) -> crate::ZeroizingBytes {
         let body = body(self);
         let mut out = ByteWriter::with_capacity(body.len() + 48);
         out.u64(self.features.compatible).u64(self.features.read_compatible).u64(self.features.incompatible);
         out.u64(self.generation.0).raw(self.database.as_bytes()).raw(&body);
-        zeroize::Zeroizing::new(out.into_vec())
+        crate::ZeroizingBytes::new(out.into_vec())
     }
 
     /// Reads what [`to_plain`](Self::to_plain) made, once it was opened; `name` is how errors call it.
@@ -225,7 +225,7 @@ fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<Result<Split<'a>
     }
 }
 
-fn body(m: &Manifest) -> zeroize::Zeroizing<Vec<u8>> {
+fn body(m: &Manifest) -> crate::ZeroizingBytes {
     let mut out = ByteWriter::new();
     out.raw(&m.incarnation.0);
     list(&mut out, &m.ancestry, put_fork);
@@ -248,7 +248,7 @@ fn body(m: &Manifest) -> zeroize::Zeroizing<Vec<u8>> {
         out.raw(&gap.incarnation.0).varint(gap.after.0).varint(gap.through.0).u8(gap.reason as u8);
     });
     out.u32(m.page_size);
-    zeroize::Zeroizing::new(out.into_vec())
+    crate::ZeroizingBytes::new(out.into_vec())
 }
 
 fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malformed> {

@@ -2,17 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use zeroize::Zeroizing;
-
 use super::footer::Footer;
 use super::seal::BlockSealer;
 use super::testing::{context, options, read_file, replace_file};
 use super::{ReadMode, SealContext, SegmentInfo, SegmentKind, SegmentReader, SegmentWriter, WriterOptions};
-use crate::SegmentId;
 use crate::bytes::{ByteReader, ByteWriter};
 use crate::compress::{CompressionSettings, train_dictionary};
 use crate::fuzzing::{Input, Target, edit, flips};
 use crate::pointer::{BlockKind, BlockPtr, BlockSink, Codec};
+use crate::{SegmentId, ZeroizingBytes};
 
 /// The file, changed without the key: a block that opens is the one that was written.
 pub const SEGMENT: Target = Target {
@@ -195,5 +193,5 @@ fn made_up_footer(input: &mut Input<'_>) {
     let info = SegmentInfo { content_hash, ..sample.info.clone() };
     let reader = open(&info, &bytes).expect("header and length are right");
     assert_eq!(reader.verify(&info).is_ok(), footer == sound);
-    let _: Zeroizing<Vec<u8>> = reader.read(sample.blocks[0].0, &sample.blocks[0].1).expect("not touched");
+    let _: ZeroizingBytes = reader.read(sample.blocks[0].0, &sample.blocks[0].1).expect("not touched");
 }

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use zeroize::Zeroizing;
-
 use crate::compress::{Dictionary, decompress};
 use crate::pointer::{BlockKind, BlockPtr, Codec};
 use crate::vfs::{OpenHow, ReadMap, VfsFile};
-use crate::{Result, StorageError};
+use crate::{Result, StorageError, ZeroizingBytes};
 
 use super::footer::{FOOTER_LEN, Footer};
 use super::seal::BlockSealer;
@@ -100,7 +98,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// `Corrupt` for a block that is not the one `ptr` was made for, I/O errors.
-    pub fn read(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn read(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         let mut block = self.fetch(kind, ptr)?;
         let opened = self.sealer.open(kind, ptr, &mut block);
         opened.map_err(|_| self.damaged(kind, ptr, "does not open"))?;
@@ -144,14 +142,14 @@ impl SegmentReader {
     }
 
     /// The sealed bytes of a block, after a check that they are there.
-    fn fetch(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn fetch(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         if ptr.segment != self.sealer.segment() || !ptr.is_plausible() {
             return Err(self.damaged(kind, ptr, "was asked for by a pointer that cannot be right"));
         }
         let end = ptr.end().filter(|end| *end <= self.end.load(Ordering::Acquire));
         let end = end.filter(|_| ptr.offset >= HEADER_LEN as u64);
         let end = end.ok_or_else(|| self.damaged(kind, ptr, "lies outside of the segment"))?;
-        let mut block = Zeroizing::new(vec![0; ptr.stored_len as usize]);
+        let mut block = ZeroizingBytes::new(vec![0; ptr.stored_len as usize]);
         match self.mapped(ptr.offset, end) {
             Some(bytes) => block.copy_from_slice(bytes),
             None => {

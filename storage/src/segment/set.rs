@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lightning_db_sync::RwLock;
-use zeroize::Zeroizing;
 
 use crate::compress::DictionaryTrainer;
 use crate::pointer::{BlockKind, BlockPtr, BlockSink, BlockSource};
-use crate::{Result, SegmentId, StorageError};
+use crate::{Result, SegmentId, StorageError, ZeroizingBytes};
 
 use super::writer::remove_quietly;
 use super::{ReadMode, SealContext, SegmentInfo, SegmentReader, SegmentWriter, WriterOptions};
@@ -57,7 +56,7 @@ impl Segments {
 }
 
 impl BlockSource for Segments {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         let reader = self.get(ptr.segment).ok_or_else(|| {
             let name = PathBuf::from(format!("{:016x}.*", ptr.segment.0));
             StorageError::corrupt(

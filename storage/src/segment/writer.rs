@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_crypto::EpochId;
-use zeroize::Zeroizing;
 
 use crate::compress::{CompressionSettings, Compressor, Dictionary};
 use crate::pointer::{BlockKind, BlockPtr, BlockSink, Codec, MAX_BLOCK_LEN};
 use crate::vfs::{OpenHow, VfsFile};
-use crate::{Generation, Result, SegmentId, StorageError};
+use crate::{Generation, Result, SegmentId, StorageError, ZeroizingBytes};
 
 use super::footer::Footer;
 use super::seal::BlockSealer;
@@ -53,7 +52,7 @@ pub struct SegmentWriter {
     /// Ciphertext that is not in the file yet.
     buffer: Vec<u8>,
     /// Plaintext of one block, and then its ciphertext.
-    scratch: Zeroizing<Vec<u8>>,
+    scratch: ZeroizingBytes,
     hasher: blake3::Hasher,
     /// The end of what was appended: the next offset, so the next nonce.
     position: u64,
@@ -92,7 +91,7 @@ impl SegmentWriter {
             birth: options.birth,
             process_id: ctx.vfs.process_id(),
             created_micros: ctx.clock.now_micros(),
-            scratch: Zeroizing::new(Vec::new()),
+            scratch: ZeroizingBytes::new(Vec::new()),
             hasher: blake3::Hasher::new(),
             position: HEADER_LEN as u64,
             written: Arc::new(AtomicU64::new(0)),

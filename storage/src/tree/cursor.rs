@@ -4,12 +4,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::{PageSource, TreeRef, inner_of, kind_at, leaf_of, load};
-use crate::Result;
 use crate::page::{EntryValue, Inner, Page};
 use crate::pointer::{BlockKind, BlockPtr};
+use crate::{Result, ZeroizingBytes};
 
 /// How far a cursor reads ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub struct Cursor<S> {
     path: Vec<Step>,
     leaf: Option<Arc<Page>>,
     index: usize,
-    key: Zeroizing<Vec<u8>>,
+    key: ZeroizingBytes,
     ahead: Ahead,
 }
 
@@ -51,7 +49,7 @@ where
     /// A cursor over `tree` whose pages come from `source`.
     pub fn new(source: S, tree: TreeRef, read_ahead: ReadAhead) -> Self {
         let ahead = Ahead::new(read_ahead.distance);
-        Self { source, tree, path: Vec::new(), leaf: None, index: 0, key: Zeroizing::default(), ahead }
+        Self { source, tree, path: Vec::new(), leaf: None, index: 0, key: ZeroizingBytes::default(), ahead }
     }
 
     /// Goes to the first entry.

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use lightning_db_crypto::ContentHasher;
-use zeroize::Zeroizing;
 
 use super::build::bad_extent;
 use super::writer::TreeWriter;
@@ -19,7 +18,7 @@ use crate::bytes::{ByteReader, ByteWriter};
 use crate::extent::ExtentRef;
 use crate::page::{Child, EntryKind, EntryValue, Inner, Leaf, Page};
 use crate::pointer::{BlockPtr, BlockSink};
-use crate::{Result, SegmentId, StorageError};
+use crate::{Result, SegmentId, StorageError, ZeroizingBytes};
 
 /// Changes taken between two calls of [`MergeObserver::pace`], at most.
 const CHANGES_PER_PACE: u64 = 256;
@@ -84,7 +83,7 @@ pub fn merge_into_base(
 ) -> Result<TreeRef> {
     let more = changes.advance()?;
     let out = TreeWriter::new(sink, config.page_size);
-    let (open, key, result) = (Vec::new(), Zeroizing::default(), *base);
+    let (open, key, result) = (Vec::new(), ZeroizingBytes::default(), *base);
     let mut merge = Merge { source, changes, more, taken: 0, out, config, open, key, result };
     let fate = match base.top() {
         Some((root, level)) => merge.subtree(&root, level, None, false)?,
@@ -105,7 +104,7 @@ struct Merge<'a, 'c> {
     config: MergeConfig<'c>,
     /// The inner pages from the root to where the walk is.
     open: Vec<OpenPage>,
-    key: Zeroizing<Vec<u8>>,
+    key: ZeroizingBytes,
     /// The base, with what is taken away and added so far.
     result: TreeRef,
 }
@@ -421,9 +420,9 @@ fn decode(encoded: &[u8]) -> Result<ExtentRef> {
 }
 
 /// The separator after the child at `index`, unless it is the page's last.
-fn upper_of(inner: Inner<'_>, index: usize) -> Option<Zeroizing<Vec<u8>>> {
+fn upper_of(inner: Inner<'_>, index: usize) -> Option<ZeroizingBytes> {
     (index + 1 < inner.len()).then(|| {
-        let mut key = Zeroizing::default();
+        let mut key = ZeroizingBytes::default();
         inner.separator_into(index + 1, &mut key);
         key
     })

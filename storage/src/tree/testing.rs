@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lightning_db_crypto::{ContentHasher, DatabaseId, Keyring, SeededEntropy};
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::page::{EntryKind, Value};
 use crate::pointer::{BlockSink, Codec};
-use crate::{Generation, SegmentId};
+use crate::{Generation, SegmentId, ZeroizingBytes};
 
 pub(crate) type Model = BTreeMap<Vec<u8>, Value>;
 
@@ -50,10 +49,10 @@ impl MemBlocks {
 }
 
 impl BlockSource for MemBlocks {
-    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<Zeroizing<Vec<u8>>> {
+    fn read_block(&self, kind: BlockKind, ptr: &BlockPtr) -> Result<ZeroizingBytes> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         match self.blocks.lock().unwrap().get(ptr) {
-            Some((stored, raw)) if *stored == kind => Ok(Zeroizing::new(raw.clone())),
+            Some((stored, raw)) if *stored == kind => Ok(ZeroizingBytes::new(raw.clone())),
             _ => Err(damaged(ptr, "no such block")),
         }
     }

@@ -1,14 +1,13 @@
 //! Checking a tree in full: every page, every entry, and that what is said about them adds up.
 
 use lightning_db_crypto::{ContentHasher, SetDigest};
-use zeroize::Zeroizing;
 
 use super::{PageSource, TreeRef, damaged, entry_digest, inner_of, kind_at, leaf_of, load};
 use crate::bytes::ByteReader;
 use crate::extent::ExtentRef;
 use crate::page::{Child, EntryKind, EntryValue, Inner, Leaf};
 use crate::pointer::{BlockKind, BlockPtr};
-use crate::{Result, StorageError};
+use crate::{Result, StorageError, ZeroizingBytes};
 
 /// What a check of a tree covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +75,8 @@ struct Check<'a, 'v> {
 /// Where the keys of a subtree lie: `lower` or above, below `upper`.
 #[derive(Default)]
 struct Bounds {
-    lower: Zeroizing<Vec<u8>>,
-    upper: Option<Zeroizing<Vec<u8>>>,
+    lower: ZeroizingBytes,
+    upper: Option<ZeroizingBytes>,
 }
 
 /// What was found in a subtree, unless some of it was out of reach.
@@ -151,7 +150,7 @@ impl Check<'_, '_> {
             self.damage(damaged(ptr, "a key outside of the page's bounds"))?;
         }
         let mut found = Found { entries: leaf.len() as u64, extents: false };
-        let mut key = Zeroizing::default();
+        let mut key = ZeroizingBytes::default();
         for index in 0..leaf.len() {
             leaf.key_into(index, &mut key);
             let value = leaf.value(index);
@@ -224,7 +223,7 @@ impl Check<'_, '_> {
 /// The bounds of the child at `index` of a page that has `bounds`.
 fn bounds_of(inner: Inner<'_>, index: usize, bounds: &Bounds) -> Bounds {
     let separator = |index| {
-        let mut key = Zeroizing::default();
+        let mut key = ZeroizingBytes::default();
         inner.separator_into(index, &mut key);
         key
     };

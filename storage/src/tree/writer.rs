@@ -4,11 +4,9 @@
 //! at its level and below; its neighbours end as smaller pages than they could be, which the caller avoids by not
 //! keeping what [`TreeWriter::would_leave_crumbs`] names.
 
-use zeroize::Zeroizing;
-
 use crate::page::{Child, EntryValue, MAX_KEY_LEN, PackedPage, PageBuilder};
 use crate::pointer::{BlockPtr, BlockSink};
-use crate::{Result, StorageError};
+use crate::{Result, StorageError, ZeroizingBytes};
 
 /// A page that fills less than this part of `page_size` is a crumb.
 const CRUMB_DIVISOR: usize = 3;
@@ -19,7 +17,7 @@ pub(super) struct TreeWriter<'a> {
     /// One builder a level, leaves first.
     levels: Vec<PageBuilder>,
     /// The key of the newest entry; refuses disorder.
-    newest: Option<Zeroizing<Vec<u8>>>,
+    newest: Option<ZeroizingBytes>,
     floor: Floor,
     kept: Option<BlockPtr>,
     stored_bytes: u64,
@@ -31,9 +29,9 @@ enum Floor {
     /// Nothing comes before.
     Start,
     /// The last key of the leaf before.
-    After(Zeroizing<Vec<u8>>),
+    After(ZeroizingBytes),
     /// The upper bound of the kept subtree before, which no later key is below.
-    Bound(Zeroizing<Vec<u8>>),
+    Bound(ZeroizingBytes),
 }
 
 /// The finished tree's root and height; no root when it is empty.
@@ -72,7 +70,7 @@ impl<'a> TreeWriter<'a> {
                 newest.clear();
                 newest.extend_from_slice(key);
             }
-            None => self.newest = Some(Zeroizing::new(key.to_vec())),
+            None => self.newest = Some(ZeroizingBytes::new(key.to_vec())),
         }
         self.levels[0].push_entry(key, value);
         self.write_full(0)
@@ -90,7 +88,7 @@ impl<'a> TreeWriter<'a> {
             self.write_rest(below)?;
         }
         if let Some(upper) = upper {
-            self.floor = Floor::Bound(Zeroizing::new(upper.to_vec()));
+            self.floor = Floor::Bound(ZeroizingBytes::new(upper.to_vec()));
         }
         self.kept = Some(child.ptr);
         self.push_child(usize::from(level) + 1, separator, child)

@@ -4,13 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::frame::{FRAME_HEADER_LEN, FrameCipher, FrameHead, Slot};
 use super::{MIN_SEGMENT_SIZE, WalSegmentInfo};
 use crate::segment::{HEADER_LEN, SealContext, SegmentKind};
 use crate::vfs::{OpenHow, VfsFile};
-use crate::{Result, StorageError};
+use crate::{Result, StorageError, ZeroizingBytes};
 
 /// Bytes of a log segment, wherever they are kept. Offsets are those of the segment's file.
 pub trait LogBytes: Send + Sync {
@@ -37,7 +35,7 @@ pub(super) enum Place {
     /// Something was, and it is not what was sealed here.
     Damaged(&'static str),
     /// A frame that was sealed for this place, and its plaintext.
-    Frame(FrameHead, Zeroizing<Vec<u8>>),
+    Frame(FrameHead, ZeroizingBytes),
 }
 
 /// Reads a segment through a window.

@@ -32,12 +32,11 @@
 use std::sync::Arc;
 
 use lightning_db_crypto::{AeadKey, CryptoError, Nonce, TAG_LEN, Tag};
-use zeroize::Zeroizing;
 
 use super::WalSegmentInfo;
 use crate::bytes::ByteReader;
 use crate::segment::{FORMAT_VERSION, SealContext};
-use crate::{FrameNumber, Result};
+use crate::{FrameNumber, Result, ZeroizingBytes};
 
 /// Frames begin at multiples of this many bytes.
 pub(super) const FRAME_ALIGNMENT: u64 = 16;
@@ -205,8 +204,8 @@ impl FrameCipher {
         head: &FrameHead,
         offset: u64,
         payload: &[u8],
-    ) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let mut plain = Zeroizing::new(payload.to_vec());
+    ) -> Result<Option<ZeroizingBytes>> {
+        let mut plain = ZeroizingBytes::new(payload.to_vec());
         match self.key.open_detached(&nonce(offset), &self.aad(head), &mut plain, &head.tag) {
             Ok(()) => Ok(Some(plain)),
             Err(CryptoError::OpenFailed) => Ok(None),

@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
 use super::cursor::{Place, SegmentCursor};
 use super::frame::{FIRST_OF_LARGE, FrameHead, FrameKind, LAST_OF_LARGE, Slot};
 use super::record::Record;
 use super::tracker::Tracker;
 use super::{CommitHead, LogEvent, LogOp, LogSource, RestorePoint, WalPosition, WalSegmentInfo};
 use crate::bytes::ByteReader;
-use crate::{Incarnation, Result, SequenceNumber, StorageError};
+use crate::{Incarnation, Result, SequenceNumber, StorageError, ZeroizingBytes};
 
 /// Frames of one segment, one after another.
 pub(super) struct ReplayPart {
@@ -38,7 +36,7 @@ pub struct Replay {
     /// The part that is being read, and those that were looked at for the end of a large commit.
     queue: VecDeque<ReplayPart>,
     tracker: Tracker,
-    frame: Zeroizing<Vec<u8>>,
+    frame: ZeroizingBytes,
     head: Option<FrameHead>,
     /// How much of the frame was taken.
     taken: usize,
@@ -68,7 +66,7 @@ impl Replay {
             parts,
             queue: VecDeque::new(),
             tracker,
-            frame: Zeroizing::default(),
+            frame: ZeroizingBytes::default(),
             head: None,
             taken: 0,
             place: (PathBuf::new(), 0),
@@ -110,7 +108,7 @@ impl Replay {
         if let Some(head) = self.head.take() {
             self.tracker.end_frame(&head).map_err(|what| self.corrupt(what))?;
         }
-        self.frame = Zeroizing::default();
+        self.frame = ZeroizingBytes::default();
         self.taken = 0;
         let Some((head, payload)) = self.read_frame()? else { return Ok(false) };
         let begins_large = head.kind == FrameKind::Part && head.flags & FIRST_OF_LARGE != 0;
@@ -129,7 +127,7 @@ impl Replay {
         Ok(true)
     }
 
-    fn read_frame(&mut self) -> Result<Option<(FrameHead, Zeroizing<Vec<u8>>)>> {
+    fn read_frame(&mut self) -> Result<Option<(FrameHead, ZeroizingBytes)>> {
         loop {
             if self.queue.is_empty() && !self.fetch_part()? {
                 return Ok(None);

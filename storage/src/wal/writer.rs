@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::extents::Extents;
 use super::frame::{
@@ -19,7 +19,7 @@ use super::sync::{Shared, WalSync};
 use super::{SegmentSupply, WalPosition, WalSegmentInfo, WalStart};
 use crate::bytes::ByteReader;
 use crate::segment::{HEADER_LEN, SealContext, SegmentKind};
-use crate::{FrameNumber, Result, SequenceNumber, StorageError};
+use crate::{FrameNumber, Result, SequenceNumber, StorageError, ZeroizingBytes};
 
 /// Something to append.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub struct WalWriter {
     carried: FrameNumber,
     /// The frame that is being made: room for its header, then plaintext until it is sealed. It never moves, so it
     /// leaves no plaintext behind.
-    pub(super) frame: Zeroizing<Vec<u8>>,
+    pub(super) frame: ZeroizingBytes,
 }
 
 /// The segment that is being written.
@@ -117,7 +117,7 @@ impl WalWriter {
             segment: Segment { info, cipher, extents, note: CloseNote::default() },
             end,
             carried: FrameNumber(0),
-            frame: Zeroizing::new(Vec::with_capacity(FRAME_HEADER_LEN + payload_max(segment_size))),
+            frame: ZeroizingBytes::new(Vec::with_capacity(FRAME_HEADER_LEN + payload_max(segment_size))),
         };
         writer.write_open(&start)?;
         Ok(writer)
