@@ -38,16 +38,19 @@ impl ByteWriter {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.raw(&[value])
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.raw(&value.to_le_bytes())
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.raw(&value.to_le_bytes())
     }
@@ -58,6 +61,7 @@ impl ByteWriter {
     }
 
     /// A varint of one to ten bytes.
+    #[inline]
     pub fn varint(&mut self, mut value: u64) -> &mut Self {
         while value >= 0x80 {
             self.u8((value as u8 & 0x7f) | 0x80);
@@ -67,6 +71,7 @@ impl ByteWriter {
     }
 
     /// Bytes as they are.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         if self.out.capacity() - self.out.len() < bytes.len() {
             self.grow(bytes.len());
@@ -122,17 +127,20 @@ pub struct ByteReader<'a> {
 impl<'a> ByteReader<'a> {
     /// Reads from the start of `bytes`.
     #[must_use]
+    #[inline]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What has not been read yet.
     #[must_use]
+    #[inline]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The next `len` bytes.
+    #[inline]
     pub fn raw(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], Malformed> {
         let (head, tail) = self.rest.split_at_checked(len).ok_or(Malformed { what })?;
         self.rest = tail;
@@ -140,6 +148,7 @@ impl<'a> ByteReader<'a> {
     }
 
     /// The next `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
         let (head, tail) = self.rest.split_first_chunk::<N>().ok_or(Malformed { what })?;
         self.rest = tail;
@@ -147,27 +156,43 @@ impl<'a> ByteReader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
         Ok(self.array::<1>(what)?[0])
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
         self.array(what).map(u32::from_le_bytes)
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self, what: &'static str) -> Result<u64, Malformed> {
         self.array(what).map(u64::from_le_bytes)
     }
 
     /// Eight bytes, little-endian, two's complement.
+    #[inline]
     pub fn i64(&mut self, what: &'static str) -> Result<i64, Malformed> {
         self.array(what).map(i64::from_le_bytes)
     }
 
     /// A varint; refused when it is longer than it needs to be or does not fit 64 bits.
+    #[inline]
     pub fn varint(&mut self, what: &'static str) -> Result<u64, Malformed> {
+        // Most are lengths below 128.
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(what),
+        }
+    }
+
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -189,6 +214,7 @@ impl<'a> ByteReader<'a> {
     }
 
     /// A varint length, then that many bytes.
+    #[inline]
     pub fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(self.varint(what)?).map_err(|_| Malformed { what })?;
         self.raw(len, what)

@@ -3,12 +3,10 @@
 //! Up to two pages' worth of entries wait in the builder, so that what remains at the end can be cut in two halves
 //! instead of one full page and a crumb; pages that are rewritten again and again would otherwise decay into crumbs.
 
-use zeroize::Zeroizing;
-
 use super::leaf::{EntryKind, EntryValue};
 use super::{Child, HEADER_LEN};
 use crate::bytes::{ByteReader, ByteWriter};
-use crate::pointer::BlockKind;
+use crate::{ZeroizingBytes, pointer::BlockKind};
 
 /// An inner page has at least this many children where it can, however long the separators, so that a tree is
 /// never deeper than the logarithm of its leaves.
@@ -18,7 +16,7 @@ const MIN_CHILDREN: usize = 4;
 pub(crate) struct PageBuilder {
     level: u8,
     page_size: usize,
-    arena: Zeroizing<Vec<u8>>,
+    arena: ZeroizingBytes,
     pending: Vec<Pending>,
     /// What the pending entries take in a page without a common prefix.
     pending_bytes: usize,
@@ -43,9 +41,9 @@ impl Pending {
 /// A finished page.
 pub(crate) struct PackedPage {
     pub(crate) kind: BlockKind,
-    pub(crate) raw: Zeroizing<Vec<u8>>,
-    pub(crate) first_key: Zeroizing<Vec<u8>>,
-    pub(crate) last_key: Zeroizing<Vec<u8>>,
+    pub(crate) raw: ZeroizingBytes,
+    pub(crate) first_key: ZeroizingBytes,
+    pub(crate) last_key: ZeroizingBytes,
     /// Entries in the page's subtree.
     pub(crate) entries: u64,
     /// Whether any of them is an extent.
@@ -55,7 +53,7 @@ pub(crate) struct PackedPage {
 impl PageBuilder {
     /// A builder of pages of about `page_size` bytes; level 0 makes leaves.
     pub(crate) fn new(level: u8, page_size: usize) -> Self {
-        let arena = Zeroizing::new(Vec::with_capacity(page_size.saturating_mul(2)));
+        let arena = ZeroizingBytes::new(Vec::with_capacity(page_size.saturating_mul(2)));
         Self { level, page_size, arena, pending: Vec::new(), pending_bytes: 0, scratch: ByteWriter::new() }
     }
 
@@ -182,9 +180,9 @@ impl PageBuilder {
         }
         let packed = PackedPage {
             kind,
-            raw: Zeroizing::new(out.into_vec()),
-            first_key: Zeroizing::new(first.to_vec()),
-            last_key: Zeroizing::new(last.to_vec()),
+            raw: ZeroizingBytes::new(out.into_vec()),
+            first_key: ZeroizingBytes::new(first.to_vec()),
+            last_key: ZeroizingBytes::new(last.to_vec()),
             entries: self.pending[..count].iter().fold(0, |sum, entry| sum.saturating_add(entry.entries)),
             holds_extents: self.pending[..count].iter().any(|entry| entry.extents),
         };
@@ -212,10 +210,10 @@ const fn varint_len(value: usize) -> usize {
 }
 
 /// Makes room without leaving a copy of the content behind in freed memory.
-fn reserve_wiped(buffer: &mut Zeroizing<Vec<u8>>, extra: usize) {
+fn reserve_wiped(buffer: &mut ZeroizingBytes, extra: usize) {
     if buffer.capacity() - buffer.len() < extra {
         let mut larger = Vec::with_capacity(buffer.capacity().saturating_mul(2).max(buffer.len() + extra));
         larger.extend_from_slice(buffer);
-        *buffer = Zeroizing::new(larger);
+        *buffer = ZeroizingBytes::new(larger);
     }
 }

@@ -50,7 +50,7 @@ impl Inner<'_> {
     /// How many children there are; never 0.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.page.slots.len()
+        self.page.len()
     }
 
     /// What kind of page the children are.
@@ -75,7 +75,7 @@ impl Inner<'_> {
     /// When `index` is not below `len()`.
     #[must_use]
     pub fn child(&self, index: usize) -> Child {
-        Child::decode(&mut self.page.entry(index).1).expect(VALIDATED)
+        Child::decode(&mut self.page.behind_key(index)).expect(VALIDATED)
     }
 
     /// Replaces the content of `key` by the separator before the child at `index`: a lower bound of its keys, and

@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::{Page, VALIDATED};
 use crate::bytes::{ByteReader, Malformed};
+
+use crate::ZeroizingBytes;
 
 /// What an entry says about its key. The numbers are those on disk; other numbers are free for later versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +84,7 @@ impl<'a> EntryValue<'a> {
     /// A copy that owns its bytes.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value { kind: self.kind(), bytes: Zeroizing::new(self.bytes().to_vec()) }
+        Value { kind: self.kind(), bytes: ZeroizingBytes::new(self.bytes().to_vec()) }
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Debug for EntryValue<'_> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value {
     kind: EntryKind,
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: ZeroizingBytes,
 }
 
 impl Value {
@@ -127,7 +127,7 @@ impl<'a> Leaf<'a> {
     /// How many entries there are; never 0.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.page.slots.len()
+        self.page.len()
     }
 
     /// The place of `key`, or else the place of the first key that is greater, which is `len()` when there is none.
@@ -159,7 +159,7 @@ impl<'a> Leaf<'a> {
     /// When `index` is not below `len()`.
     #[must_use]
     pub fn value(&self, index: usize) -> EntryValue<'a> {
-        read(&mut self.page.entry(index).1).expect(VALIDATED)
+        read(&mut self.page.behind_key(index)).expect(VALIDATED)
     }
 }
 

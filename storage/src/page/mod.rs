@@ -25,10 +25,10 @@ mod leaf;
 use std::cmp::Ordering;
 use std::fmt;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::bytes::{ByteReader, Malformed};
-use crate::pointer::BlockKind;
+use crate::{ZeroizingBytes, pointer::BlockKind};
 
 pub(crate) use build::{PackedPage, PageBuilder};
 pub use inner::{Child, Inner};
@@ -47,17 +47,19 @@ const VALIDATED: &str = "the page was validated when it was parsed";
 
 /// A page in memory, decrypted, decompressed and checked. Wiped when dropped.
 pub struct Page {
-    raw: Zeroizing<Vec<u8>>,
-    slots: Zeroizing<Vec<Slot>>,
+    raw: ZeroizingBytes,
+    /// The head of each suffix, apart from all else: a search looks at little but these.
+    heads: Vec<u64>,
+    places: Vec<Place>,
     level: u8,
     prefix_len: u16,
 }
 
-/// Where an entry begins, and the head of its suffix as a number that orders like the bytes.
-#[derive(Clone, Copy, Default, Zeroize)]
-struct Slot {
-    head: u32,
-    start: u32,
+/// Where the suffix of an entry's key stands; the rest of the entry stands behind it.
+#[derive(Clone, Copy)]
+struct Place {
+    suffix: u32,
+    suffix_len: u16,
 }
 
 impl Page {
@@ -65,7 +67,7 @@ impl Page {
     ///
     /// # Errors
     /// `Malformed` names the first field that cannot be right.
-    pub fn parse(kind: BlockKind, raw: Zeroizing<Vec<u8>>) -> Result<Self, Malformed> {
+    pub fn parse(kind: BlockKind, raw: ZeroizingBytes) -> Result<Self, Malformed> {
         let end = u32::try_from(raw.len()).map_err(|_| Malformed { what: "page length" })?;
         let mut input = ByteReader::new(&raw);
         let level = parse_kind(kind, &mut input)?;
@@ -75,11 +77,17 @@ impl Page {
         if count == 0 || count > input.rest().len() / MIN_ENTRY_LEN {
             return Err(Malformed { what: "page entry count" });
         }
-        let mut slots = Zeroizing::new(Vec::with_capacity(count));
-        let mut previous: Option<(u32, &[u8])> = None;
+        let mut page = Self {
+            raw: ZeroizingBytes::default(),
+            heads: Vec::with_capacity(count),
+            places: Vec::with_capacity(count),
+            level,
+            prefix_len,
+        };
+        let mut previous: Option<(u64, &[u8])> = None;
         for _ in 0..count {
-            let start = end - input.rest().len() as u32;
             let suffix = input.bytes("page key")?;
+            let start = end - (input.rest().len() + suffix.len()) as u32;
             let head = head_of(suffix);
             let ascends = previous.is_none_or(|(h, s)| h < head || h == head && s < suffix);
             if !ascends || suffix.len() > MAX_KEY_LEN - usize::from(prefix_len) {
@@ -90,11 +98,13 @@ impl Page {
             } else {
                 inner::check(&mut input)?
             }
-            slots.push(Slot { head, start });
+            page.heads.push(head);
+            page.places.push(Place { suffix: start, suffix_len: suffix.len() as u16 });
             previous = Some((head, suffix));
         }
         input.finish("page end")?;
-        Ok(Self { raw, slots, level, prefix_len })
+        page.raw = raw;
+        Ok(page)
     }
 
     /// The page as a leaf, if it is one.
@@ -118,22 +128,30 @@ impl Page {
     /// The memory that the page takes, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.raw.capacity() + self.slots.capacity() * size_of::<Slot>()
+        let heads = self.heads.capacity() * size_of::<u64>();
+        size_of::<Self>() + self.raw.capacity() + heads + self.places.capacity() * size_of::<Place>()
     }
 
+    fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    #[inline]
     fn prefix(&self) -> &[u8] {
         &self.raw[HEADER_LEN..HEADER_LEN + usize::from(self.prefix_len)]
     }
 
-    /// The suffix of an entry's key, and a reader that stands behind it.
-    fn entry(&self, index: usize) -> (&[u8], ByteReader<'_>) {
-        let mut input = ByteReader::new(&self.raw[self.slots[index].start as usize..]);
-        let suffix = input.bytes("page key").expect(VALIDATED);
-        (suffix, input)
+    /// What stands behind the key of an entry.
+    #[inline]
+    fn behind_key(&self, index: usize) -> ByteReader<'_> {
+        let Place { suffix, suffix_len } = self.places[index];
+        ByteReader::new(&self.raw[suffix as usize + usize::from(suffix_len)..])
     }
 
+    #[inline]
     fn suffix(&self, index: usize) -> &[u8] {
-        self.entry(index).0
+        let Place { suffix, suffix_len } = self.places[index];
+        &self.raw[suffix as usize..suffix as usize + usize::from(suffix_len)]
     }
 
     fn key_into(&self, index: usize, key: &mut Vec<u8>) {
@@ -150,14 +168,30 @@ impl Page {
     }
 
     /// The place of `key`, or else the place of the first key that is greater.
+    #[inline]
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let Some(rest) = key.strip_prefix(self.prefix()) else {
-            return Err(if key < self.prefix() { 0 } else { self.slots.len() });
+            return Err(if key < self.prefix() { 0 } else { self.len() });
         };
         let head = head_of(rest);
-        let from = self.slots.partition_point(|slot| slot.head < head);
-        let same = self.slots[from..].partition_point(|slot| slot.head == head);
-        let (mut low, mut high) = (from, from + same);
+        let first = self.heads.partition_point(|here| *here < head);
+        match self.heads.get(first) {
+            Some(here) if *here == head => self.search_head(first, head, rest),
+            _ => Err(first),
+        }
+    }
+
+    /// As [`search`](Self::search), from the first entry whose suffix has the head of `rest`.
+    #[inline]
+    fn search_head(&self, first: usize, head: u64, rest: &[u8]) -> Result<usize, usize> {
+        // Heads are all of most suffixes: then it is this one.
+        match self.suffix(first).cmp(rest) {
+            Ordering::Equal => return Ok(first),
+            Ordering::Greater => return Err(first),
+            Ordering::Less => {}
+        }
+        let same = self.heads[first..].partition_point(|here| *here == head);
+        let (mut low, mut high) = (first + 1, first + same);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.suffix(middle).cmp(rest) {
@@ -170,11 +204,18 @@ impl Page {
     }
 }
 
+/// What a page keeps of its keys besides the page itself is as secret.
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.heads.as_mut_slice().zeroize();
+    }
+}
+
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
             .field("level", &self.level)
-            .field("entries", &self.slots.len())
+            .field("entries", &self.len())
             .finish_non_exhaustive()
     }
 }
@@ -191,12 +232,15 @@ fn parse_kind(kind: BlockKind, input: &mut ByteReader<'_>) -> Result<u8, Malform
     }
 }
 
-/// The first four bytes as a number, with zeros where there are fewer. Equal heads say nothing; different ones order.
-fn head_of(suffix: &[u8]) -> u32 {
-    match suffix.first_chunk::<4>() {
-        Some(head) => u32::from_be_bytes(*head),
+/// The first eight bytes as a number, with zeros where there are fewer. Equal heads say nothing; different ones order.
+#[inline]
+fn head_of(suffix: &[u8]) -> u64 {
+    match suffix.first_chunk() {
+        Some(head) => u64::from_be_bytes(*head),
         None => {
-            suffix.iter().enumerate().fold(0, |head, (at, &byte)| head | u32::from(byte) << (24 - 8 * at))
+            let mut head = [0; 8];
+            head[..suffix.len()].copy_from_slice(suffix);
+            u64::from_be_bytes(head)
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::pointer::{BlockPtr, Codec};
-use crate::{Generation, SegmentId};
+use crate::{Generation, SegmentId, ZeroizingBytes};
 
 fn leaves(entries: &BTreeMap<Vec<u8>, Value>, page_size: usize) -> Vec<PackedPage> {
     let mut builder = PageBuilder::new(0, page_size);
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(mut raw in prop::collection::vec(any::<u8>(), 0..200), level in 0u8..3, count in 0u32..9) {
         for kind in [BlockKind::Leaf, BlockKind::Inner, BlockKind::Extent] {
-            let _ = Page::parse(kind, Zeroizing::new(raw.clone()));
+            let _ = Page::parse(kind, ZeroizingBytes::new(raw.clone()));
             if raw.len() >= HEADER_LEN {
                 raw[..HEADER_LEN].copy_from_slice(&[kind as u8, level, 0, 0, count as u8, 0, 0, 0]);
                 touch_if_parsed(kind, &raw);
@@ -105,7 +105,7 @@ proptest! {
 
 /// Reads everything that a page offers, if its bytes are taken for one.
 fn touch_if_parsed(kind: BlockKind, raw: &[u8]) {
-    let Ok(page) = Page::parse(kind, Zeroizing::new(raw.to_vec())) else { return };
+    let Ok(page) = Page::parse(kind, ZeroizingBytes::new(raw.to_vec())) else { return };
     let mut key = Vec::new();
     if let Some(leaf) = page.leaf() {
         for index in 0..leaf.len() {
@@ -131,7 +131,7 @@ fn every_flipped_byte_and_every_truncation_is_refused_or_still_a_sound_page() {
     for packed in leaves(&entries, 4096).iter().chain([&inner(&[b"", b"b", b"bcd", b"c"])]) {
         for at in 0..packed.raw.len() {
             assert!(
-                Page::parse(packed.kind, Zeroizing::new(packed.raw[..at].to_vec())).is_err(),
+                Page::parse(packed.kind, ZeroizingBytes::new(packed.raw[..at].to_vec())).is_err(),
                 "cut at {at}"
             );
             for flip in 1..=255 {
@@ -141,7 +141,7 @@ fn every_flipped_byte_and_every_truncation_is_refused_or_still_a_sound_page() {
             }
         }
         let longer = [&packed.raw[..], &[0]].concat();
-        assert!(Page::parse(packed.kind, Zeroizing::new(longer)).is_err());
+        assert!(Page::parse(packed.kind, ZeroizingBytes::new(longer)).is_err());
     }
 }
 
