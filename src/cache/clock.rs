@@ -34,9 +34,9 @@ pub(super) enum Mark {
 
 /// One shard of a cache.
 pub(super) struct Clock<V> {
-    slots: Vec<Slot<V>>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: HashTable<Entry<V>>,
     lists: [List; 4],
     /// Bytes that `Recent` should take.
     target: usize,
@@ -52,16 +52,23 @@ enum Where {
     FrequentGhost = 3,
 }
 
-struct Slot<V> {
+/// What a lookup needs, in one place.
+struct Entry<V> {
     key: PageKey,
+    slot: u32,
+    mark: AtomicU8,
     /// `None` in a ghost.
     page: Option<Arc<V>>,
+}
+
+/// What only evictions need.
+struct Slot {
+    key: PageKey,
     /// Of page and slot; a ghost remembers it.
     weight: usize,
     previous: u32,
     next: u32,
     at: Where,
-    mark: AtomicU8,
 }
 
 /// Slots from the oldest to the newest. Taking one from the front and putting it at the back is a clock's hand moving.
@@ -75,7 +82,7 @@ struct List {
 
 impl<V> Clock<V> {
     /// What a slot takes besides its page: vectors and tables that grow by doubling are up to half empty.
-    const SLOT_BYTES: usize = 2 * (size_of::<Slot<V>>() + 2 * size_of::<u32>()) + 16;
+    const SLOT_BYTES: usize = 2 * (size_of::<Slot>() + size_of::<u32>() + size_of::<Entry<V>>()) + 16;
 
     pub(super) fn new(capacity: usize) -> Self {
         let empty = List { oldest: NONE, newest: NONE, len: 0, bytes: 0 };
@@ -89,19 +96,20 @@ impl<V> Clock<V> {
         }
     }
 
+    #[inline]
     pub(super) fn get(&self, hash: u64, key: PageKey) -> Option<Arc<V>> {
-        let slot = &self.slots[self.find(hash, key)? as usize];
-        let page = slot.page.as_ref()?;
-        match slot.mark.load(Ordering::Relaxed) {
-            IDLE => slot.mark.store(USED, Ordering::Relaxed),
-            AHEAD => slot.mark.store(IDLE, Ordering::Relaxed),
+        let entry = self.find(hash, key)?;
+        let page = entry.page.as_ref()?;
+        match entry.mark.load(Ordering::Relaxed) {
+            IDLE => entry.mark.store(USED, Ordering::Relaxed),
+            AHEAD => entry.mark.store(IDLE, Ordering::Relaxed),
             _ => {}
         }
         Some(Arc::clone(page))
     }
 
     pub(super) fn contains(&self, hash: u64, key: PageKey) -> bool {
-        self.find(hash, key).is_some_and(|slot| self.slots[slot as usize].page.is_some())
+        self.find(hash, key).is_some_and(|entry| entry.page.is_some())
     }
 
     /// Adds a page that takes `page_bytes`. Returns the page to use, which is the one that was here already if there
@@ -115,10 +123,10 @@ impl<V> Clock<V> {
         mark: Mark,
     ) -> (Arc<V>, Vec<Arc<V>>) {
         let weight = page_bytes.saturating_add(Self::SLOT_BYTES);
-        let known = self.find(hash, key);
-        if let Some(page) = known.and_then(|slot| self.slots[slot as usize].page.as_ref()) {
-            return (Arc::clone(page), Vec::new());
-        }
+        let known = match self.find(hash, key) {
+            Some(Entry { page: Some(page), .. }) => return (Arc::clone(page), Vec::new()),
+            ghost => ghost.map(|ghost| ghost.slot),
+        };
         if weight > self.capacity / 2 {
             return (page, Vec::new());
         }
@@ -132,26 +140,20 @@ impl<V> Clock<V> {
             None => Recent,
         };
         self.make_room(weight, &mut victims);
-        let slot = Slot {
-            key,
-            page: Some(Arc::clone(&page)),
-            weight,
-            previous: NONE,
-            next: NONE,
-            at,
-            mark: AtomicU8::new(mark as u8),
-        };
-        self.add(hash, slot);
+        let slot = self.add(Slot { key, weight, previous: NONE, next: NONE, at });
+        let entry = Entry { key, slot, mark: AtomicU8::new(mark as u8), page: Some(Arc::clone(&page)) };
+        self.index.insert_unique(hash, entry, |entry| entry.key.hash());
         self.trim_ghosts();
         (page, victims)
     }
 
     /// Forgets the pages and ghosts that `unwanted` names. Returns the pages, to be dropped without the lock.
     pub(super) fn remove_where(&mut self, unwanted: impl Fn(&PageKey) -> bool) -> Vec<Arc<V>> {
-        let found = |(number, slot): (usize, &Slot<V>)| unwanted(&slot.key).then_some(number as u32);
-        let mut unwanted: Vec<u32> = self.slots.iter().enumerate().filter_map(found).collect();
-        unwanted.retain(|number| self.is_alive(*number));
-        unwanted.into_iter().filter_map(|number| self.remove(number)).collect()
+        let found = self.index.iter().filter(|entry| unwanted(&entry.key)).map(|entry| entry.slot);
+        let mut found: Vec<u32> = found.collect();
+        // In an order that depends on nothing but what was done.
+        found.sort_unstable();
+        found.into_iter().filter_map(|number| self.remove(number)).collect()
     }
 
     /// Evicts pages until those that are left take at most `bytes`.
@@ -193,8 +195,14 @@ impl<V> Clock<V> {
         &self.lists[at as usize]
     }
 
-    fn find(&self, hash: u64, key: PageKey) -> Option<u32> {
-        self.index.find(hash, |slot| self.slots[*slot as usize].key == key).copied()
+    #[inline]
+    fn find(&self, hash: u64, key: PageKey) -> Option<&Entry<V>> {
+        self.index.find(hash, |entry| entry.key == key)
+    }
+
+    fn entry_of(&mut self, number: u32) -> Option<&mut Entry<V>> {
+        let hash = self.slots[number as usize].key.hash();
+        self.index.find_mut(hash, |entry| entry.slot == number)
     }
 
     /// A ghost was asked for: its clock was too small. The fewer ghosts there are of its kind, the more it tells.
@@ -226,8 +234,8 @@ impl<V> Clock<V> {
             if number == NONE {
                 return false;
             }
-            let slot = &mut self.slots[number as usize];
-            match slot.mark.swap(IDLE, Ordering::Relaxed) {
+            let Some(entry) = self.entry_of(number) else { return false };
+            match entry.mark.swap(IDLE, Ordering::Relaxed) {
                 USED => self.move_to(number, Frequent),
                 // It was read for nothing: that tells nothing of the clock's size.
                 AHEAD => {
@@ -235,7 +243,7 @@ impl<V> Clock<V> {
                     return true;
                 }
                 _ => {
-                    victims.extend(slot.page.take());
+                    victims.extend(entry.page.take());
                     self.move_to(number, ghost);
                     return true;
                 }
@@ -260,7 +268,8 @@ impl<V> Clock<V> {
         self.remove(self.list(from).oldest);
     }
 
-    fn add(&mut self, hash: u64, slot: Slot<V>) {
+    /// Takes a slot into its list. Who calls it puts it into the index.
+    fn add(&mut self, slot: Slot) -> u32 {
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = slot;
@@ -271,26 +280,17 @@ impl<V> Clock<V> {
                 (self.slots.len() - 1) as u32
             }
         };
-        let slots = &self.slots;
-        self.index.insert_unique(hash, number, |slot| slots[*slot as usize].key.hash());
         self.link(number);
+        number
     }
 
     /// Forgets a slot. Returns its page, unless it was a ghost.
     fn remove(&mut self, number: u32) -> Option<Arc<V>> {
         self.unlink(number);
-        let slot = &mut self.slots[number as usize];
-        let page = slot.page.take();
-        if let Ok(entry) = self.index.find_entry(slot.key.hash(), |other| *other == number) {
-            entry.remove();
-        }
         self.free.push(number);
-        page
-    }
-
-    fn is_alive(&self, number: u32) -> bool {
         let hash = self.slots[number as usize].key.hash();
-        self.index.find(hash, |other| *other == number).is_some()
+        let entry = self.index.find_entry(hash, |entry| entry.slot == number).ok()?;
+        entry.remove().0.page
     }
 
     fn move_to(&mut self, number: u32, at: Where) {

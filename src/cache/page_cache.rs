@@ -81,6 +81,7 @@ impl<V: Cached> PageCache<V> {
     }
 
     /// The page, if it is here.
+    #[inline]
     pub(crate) fn get(&self, key: PageKey) -> Option<Arc<V>> {
         let hash = key.hash();
         let found = self.shard(hash).read().get(hash, key);
