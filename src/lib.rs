@@ -12,6 +12,7 @@ mod environment;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod key_bytes;
 pub mod logging;
 mod memtable;
 mod observe;

@@ -1,7 +1,7 @@
 //! The newest committed values of hot keys, read without a lock.
 //!
-//! A table of fixed size holds records, and beside it a table of stamps. Each key has one stamp, which it may share with
-//! other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
+//! A table of fixed size has sets; each holds records and, beside them, stamps. Each key has one stamp, which it may
+//! share with other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
 //!
 //! ```text
 //! stamp u64: changes (high 36 bits) | commits under way (low 28 bits)
@@ -32,9 +32,9 @@ use lightning_db_storage::SequenceNumber;
 use lightning_db_sync::modelled::SwapOption;
 use lightning_db_sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
-use zeroize::Zeroize;
 
 use super::counter::Counter;
+use crate::key_bytes::KeyBytes;
 use crate::shared_bytes::{SharedBytes, heap_bytes};
 
 /// Slots that a key may lie in.
@@ -55,10 +55,6 @@ const UNDER_WAY: u64 = CHANGE - 1;
 /// The table.
 pub(crate) struct HotRecords {
     sets: Box<[Set]>,
-    stamps: Box<[AtomicU64]>,
-    /// Of the keys that share a place, marks of the two that missed last: a record is admitted at its second miss. Two,
-    /// so that two hot keys of one place do not keep each other out.
-    missed: Box<[AtomicU32]>,
     hash_seed: u64,
     record_capacity: usize,
     record_bytes: AtomicUsize,
@@ -67,9 +63,16 @@ pub(crate) struct HotRecords {
     misses: Counter,
 }
 
-#[repr(align(64))]
+/// All that a key's lookup, ticket and commit look at, in two lines that are fetched together.
+#[repr(align(128))]
 #[derive(Default)]
-struct Set([Slot; WAYS]);
+struct Set {
+    slots: [Slot; WAYS],
+    stamps: [AtomicU64; WAYS],
+    /// Of the keys that share a place, marks of the two that missed last: a record is admitted at its second miss. Two,
+    /// so that two hot keys of one place do not keep each other out.
+    missed: [AtomicU32; WAYS],
+}
 
 #[derive(Default)]
 struct Slot {
@@ -81,7 +84,7 @@ struct Slot {
 }
 
 struct Record {
-    key: Box<[u8]>,
+    key: KeyBytes,
     /// `None`: the key is absent.
     value: Option<SharedBytes>,
     read_at: SequenceNumber,
@@ -121,7 +124,8 @@ pub(crate) struct HotStats {
 struct Place {
     tag: u64,
     set: usize,
-    stamp: usize,
+    /// Which of the set's stamps.
+    way: usize,
 }
 
 impl HotRecords {
@@ -133,16 +137,13 @@ impl HotRecords {
             return None;
         }
         let sets = (slots / WAYS + 1).next_power_of_two() / 2;
-        Some(Self::laid_out(sets, bytes - sets * WAYS * Self::SLOT_BYTES, hash_seed))
+        Some(Self::laid_out(sets, bytes - sets * size_of::<Set>(), hash_seed))
     }
 
     /// A table of so many sets, a power of two, whose records take at most `record_capacity` bytes.
     pub(super) fn laid_out(sets: usize, record_capacity: usize, hash_seed: u64) -> Self {
-        let slots = sets * WAYS;
         Self {
             sets: (0..sets).map(|_| Set::default()).collect(),
-            stamps: (0..slots).map(|_| AtomicU64::new(0)).collect(),
-            missed: (0..slots).map(|_| AtomicU32::new(0)).collect(),
             hash_seed,
             record_capacity,
             record_bytes: AtomicUsize::new(0),
@@ -152,13 +153,11 @@ impl HotRecords {
         }
     }
 
-    const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<AtomicU64>() + size_of::<AtomicU32>();
-
     /// The newest committed value of `key`, if it is here. It answers a read of the latest state, and a snapshot at
     /// [`HotHit::read_at`] or above.
     pub(crate) fn get(&self, key: &[u8]) -> Option<HotHit> {
         let place = self.place(key);
-        let found = self.sets[place.set].0.iter().find_map(|slot| self.get_in(slot, place, key));
+        let found = self.sets[place.set].slots.iter().find_map(|slot| self.get_in(slot, place, key));
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.add(1);
         found
@@ -191,7 +190,7 @@ impl HotRecords {
             return;
         }
         let record = Record {
-            key: Box::from(key),
+            key: KeyBytes::from(key),
             value: value.map(SharedBytes::from),
             read_at,
             stamp,
@@ -206,8 +205,9 @@ impl HotRecords {
     /// A commit that writes `key` is about to be published: what is here of it no longer counts.
     pub(crate) fn pending(&self, key: &[u8]) {
         let place = self.place(key);
-        self.stamps[place.stamp].fetch_add(BEGUN, Ordering::AcqRel);
-        for slot in &self.sets[place.set].0 {
+        let set = &self.sets[place.set];
+        set.stamps[place.way].fetch_add(BEGUN, Ordering::AcqRel);
+        for slot in &set.slots {
             if slot.tag.load(Ordering::Relaxed) == place.tag {
                 self.release(slot.record.swap(None));
             }
@@ -216,20 +216,21 @@ impl HotRecords {
 
     /// The commit that [`HotRecords::pending`] was called for is published, or failed. Called as often as that was.
     pub(crate) fn settled(&self, key: &[u8]) {
-        let before = self.stamps[self.place(key).stamp].fetch_add(ENDED, Ordering::AcqRel);
+        let place = self.place(key);
+        let before = self.sets[place.set].stamps[place.way].fetch_add(ENDED, Ordering::AcqRel);
         debug_assert!(before & UNDER_WAY > 0, "a commit settles what it made pending");
     }
 
     /// As [`HotRecords::pending`] for every key there is.
     pub(crate) fn all_pending(&self) {
-        for stamp in &self.stamps {
+        for stamp in self.sets.iter().flat_map(|set| &set.stamps) {
             stamp.fetch_add(BEGUN, Ordering::AcqRel);
         }
     }
 
     /// As [`HotRecords::settled`] for every key there is.
     pub(crate) fn all_settled(&self) {
-        for stamp in &self.stamps {
+        for stamp in self.sets.iter().flat_map(|set| &set.stamps) {
             stamp.fetch_add(ENDED, Ordering::AcqRel);
         }
     }
@@ -244,23 +245,19 @@ impl HotRecords {
 
     /// What the table has done and holds.
     pub(crate) fn stats(&self) -> HotStats {
-        let tables = self.sets.len() * WAYS * Self::SLOT_BYTES;
+        let tables = self.sets.len() * size_of::<Set>();
         let bytes = tables + self.record_bytes.load(Ordering::Relaxed);
         HotStats { hits: self.hits.get(), misses: self.misses.get(), bytes }
     }
 
     fn place(&self, key: &[u8]) -> Place {
         let tag = xxh3_64_with_seed(key, self.hash_seed);
-        Place {
-            tag,
-            set: (tag >> 32) as usize & (self.sets.len() - 1),
-            stamp: tag as usize & (self.stamps.len() - 1),
-        }
+        Place { tag, set: (tag >> 32) as usize & (self.sets.len() - 1), way: tag as usize % WAYS }
     }
 
     fn missed_before(&self, place: Place) -> bool {
         let mark = (place.tag >> 48) as u32 | 1;
-        let cell = &self.missed[place.stamp];
+        let cell = &self.sets[place.set].missed[place.way];
         let marks = cell.load(Ordering::Relaxed);
         let known = marks & 0xffff == mark || marks >> 16 == mark;
         if !known {
@@ -271,7 +268,7 @@ impl HotRecords {
 
     /// Acquires: who sees that a commit has settled sees that it was published.
     fn stamp(&self, place: Place) -> u64 {
-        self.stamps[place.stamp].load(Ordering::Acquire)
+        self.sets[place.set].stamps[place.way].load(Ordering::Acquire)
     }
 
     fn get_in(&self, slot: &Slot, place: Place, key: &[u8]) -> Option<HotHit> {
@@ -289,7 +286,7 @@ impl HotRecords {
 
     /// The slot to fill: one with the key, else an empty one, else one that was not used since it was looked at last.
     fn choose(&self, place: Place, key: &[u8]) -> &Slot {
-        let slots = &self.sets[place.set].0;
+        let slots = &self.sets[place.set].slots;
         let holds_key = |slot: &&Slot| slot.record.load().as_ref().is_some_and(|record| *record.key == *key);
         let is_empty = |slot: &&Slot| slot.record.load().is_none();
         let is_idle = |slot: &&Slot| {
@@ -323,7 +320,7 @@ impl HotRecords {
                 return true;
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed);
-            let slot = &self.sets[(hand / WAYS) & (self.sets.len() - 1)].0[hand % WAYS];
+            let slot = &self.sets[(hand / WAYS) & (self.sets.len() - 1)].slots[hand % WAYS];
             let is_idle = |record: &Arc<Record>| !record.used.swap(false, Ordering::Relaxed);
             if slot.record.load().as_ref().is_some_and(is_idle) {
                 self.release(slot.record.swap(None));
@@ -336,7 +333,7 @@ impl HotRecords {
 impl Record {
     fn memory_bytes_of(key_len: usize, value_len: Option<usize>) -> usize {
         let own = heap_bytes(2 * size_of::<usize>() + size_of::<Self>());
-        own + heap_bytes(key_len) + value_len.map_or(0, SharedBytes::memory_bytes_of)
+        own + KeyBytes::heap_bytes_of(key_len) + value_len.map_or(0, SharedBytes::memory_bytes_of)
     }
 
     fn memory_bytes(&self) -> usize {
@@ -355,12 +352,6 @@ impl Drop for HotRecords {
     }
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.key.zeroize();
-    }
-}
-
 impl fmt::Debug for HotRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HotRecords").field("stats", &self.stats()).finish_non_exhaustive()
@@ -376,7 +367,7 @@ mod tests {
         let table = HotRecords::new(1 << 20, 11).expect("the table has room");
         let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
         table.fill(&ticket, b"k", SequenceNumber(1), Some(b"value"));
-        let held = table.sets.iter().flat_map(|set| &set.0).find_map(|slot| slot.record.load().clone());
+        let held = table.sets.iter().flat_map(|set| &set.slots).find_map(|slot| slot.record.load().clone());
         let record = Arc::downgrade(&held.expect("the record is there"));
         assert_eq!(record.strong_count(), 1);
         drop(table);
@@ -388,7 +379,7 @@ mod tests {
         let table = HotRecords::new(1 << 20, 11).expect("the table has room");
         for commits in [1u64 << 30, 1 << 31, 1 << 32] {
             let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
-            let stamp = &table.stamps[ticket.place.stamp];
+            let stamp = &table.sets[ticket.place.set].stamps[ticket.place.way];
             stamp.fetch_add((BEGUN + ENDED) * commits, Ordering::AcqRel);
             table.fill(&ticket, b"k", SequenceNumber(1), Some(b"old"));
             assert!(table.get(b"k").is_none(), "after {commits} commits");

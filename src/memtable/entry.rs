@@ -7,8 +7,8 @@ use std::sync::Arc;
 use lightning_db_storage::SequenceNumber;
 use lightning_db_storage::page::EntryKind;
 use lightning_db_sync::RwLock;
-use zeroize::Zeroize;
 
+use crate::key_bytes::KeyBytes;
 use crate::shared_bytes::{SharedBytes, heap_bytes};
 
 /// What a commit did to a key.
@@ -57,9 +57,9 @@ pub(crate) struct MemHit {
     pub(crate) value: MemValue,
 }
 
-/// A key and its versions. The key is wiped on drop, the values when their last holder lets go.
+/// A key and its versions.
 pub(super) struct KeyEntry {
-    key: Box<[u8]>,
+    key: KeyBytes,
     versions: RwLock<Versions>,
 }
 
@@ -73,7 +73,7 @@ struct Versions {
 impl KeyEntry {
     /// A key with its versions: `older` ascending and older than `newest`.
     pub(super) fn new(key: &[u8], newest: MemHit, older: Vec<MemHit>) -> Arc<Self> {
-        Arc::new(Self { key: Box::from(key), versions: RwLock::new(Versions { newest, older }) })
+        Arc::new(Self { key: KeyBytes::from(key), versions: RwLock::new(Versions { newest, older }) })
     }
 
     pub(super) fn key(&self) -> &[u8] {
@@ -133,13 +133,9 @@ impl KeyEntry {
 
     /// What a new key takes: itself, its key and its first value.
     pub(super) fn memory_bytes_at_first(key: &[u8], value: &MemValue) -> usize {
-        heap_bytes(2 * size_of::<usize>() + size_of::<Self>()) + heap_bytes(key.len()) + value.memory_bytes()
-    }
-}
-
-impl Drop for KeyEntry {
-    fn drop(&mut self) {
-        self.key.zeroize();
+        heap_bytes(2 * size_of::<usize>() + size_of::<Self>())
+            + KeyBytes::heap_bytes_of(key.len())
+            + value.memory_bytes()
     }
 }
 
