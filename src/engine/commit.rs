@@ -458,7 +458,8 @@ impl<'a> Member<'a> {
     }
 
     fn log_ops(&self) -> CommitOps<'a> {
-        let mut ops = CommitOps::new();
+        let len = |op: &Op<'_>| CommitOps::put_len(op.key.len(), op.value_len() as usize);
+        let mut ops = CommitOps::with_capacity(self.ops.iter().map(len).sum());
         for op in &self.ops {
             match op.value {
                 Some(OpValue::Lent(bytes)) => ops.put(op.key, bytes),

@@ -1,7 +1,7 @@
 //! Reading and writing the fields of structures on disk: little-endian integers, LEB128 varints, and byte strings with
 //! their length before them. A reader never allocates or reads beyond what it was given.
 
-use zeroize::Zeroize;
+use crate::ZeroizingBytes;
 
 /// Why bytes could not be read as a structure. The caller knows the file, and turns it into
 /// [`StorageError::Corrupt`](crate::StorageError::Corrupt).
@@ -85,7 +85,7 @@ impl ByteWriter {
     fn grow(&mut self, more: usize) {
         let mut larger = Vec::with_capacity((self.out.len() + more).max(2 * self.out.capacity()).max(64));
         larger.extend_from_slice(&self.out);
-        std::mem::replace(&mut self.out, larger).zeroize();
+        drop(ZeroizingBytes::new(std::mem::replace(&mut self.out, larger)));
     }
 
     /// A varint length, then the bytes.
@@ -115,6 +115,13 @@ impl ByteWriter {
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         self.out
+    }
+}
+
+/// Appends to what is there.
+impl From<Vec<u8>> for ByteWriter {
+    fn from(out: Vec<u8>) -> Self {
+        Self { out }
     }
 }
 

@@ -18,10 +18,8 @@
 use std::fmt;
 use std::io::Read;
 
-use zeroize::Zeroize;
-
-use crate::SequenceNumber;
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
+use crate::{SequenceNumber, ZeroizingBytes};
 
 /// Values longer than this are handed to the log as they stand, and copied only into frames.
 pub const MAX_INLINE_VALUE_LEN: usize = 16 << 10;
@@ -59,6 +57,21 @@ impl<'v> CommitOps<'v> {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No operations yet, and room for some that take `bytes` in all: see [`put_len`](Self::put_len).
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut ops = Self::new();
+        ops.encoded = ByteWriter::with_capacity(bytes);
+        ops
+    }
+
+    /// The most bytes of room that an operation takes.
+    #[must_use]
+    pub const fn put_len(key_len: usize, value_len: usize) -> usize {
+        const HEAD_LEN_MAX: usize = 1 + 1 + 3 + 10;
+        HEAD_LEN_MAX + key_len + if value_len > MAX_INLINE_VALUE_LEN { 0 } else { value_len }
     }
 
     /// Sets `key` to `value`.
@@ -140,7 +153,7 @@ impl fmt::Debug for CommitOps<'_> {
 
 impl Drop for CommitOps<'_> {
     fn drop(&mut self) {
-        std::mem::take(&mut self.encoded).into_vec().zeroize();
+        drop(ZeroizingBytes::new(std::mem::take(&mut self.encoded).into_vec()));
     }
 }
 
@@ -153,23 +166,23 @@ pub(super) const RESTORE_POINT_OVERHEAD: usize = 1 + 10 + 8 + 8;
 
 /// Appends the head of a commit.
 pub(super) fn put_commit(out: &mut Vec<u8>, sequence: SequenceNumber, time_micros: i64, ops: u64) {
-    let mut writer = ByteWriter::new();
+    let mut writer = ByteWriter::from(std::mem::take(out));
     writer.u8(COMMIT).u64(sequence.0).i64(time_micros).varint(ops);
-    out.extend_from_slice(writer.as_slice());
+    *out = writer.into_vec();
 }
 
 /// Appends the head of a chunk of `len` bytes, which the caller appends.
 pub(super) fn put_chunk_head(out: &mut Vec<u8>, len: usize) {
-    let mut writer = ByteWriter::new();
+    let mut writer = ByteWriter::from(std::mem::take(out));
     writer.u8(CHUNK).varint(len as u64);
-    out.extend_from_slice(writer.as_slice());
+    *out = writer.into_vec();
 }
 
 /// Appends a restore point.
 pub(super) fn put_restore_point(out: &mut Vec<u8>, name: &str, sequence: SequenceNumber, time_micros: i64) {
-    let mut writer = ByteWriter::new();
+    let mut writer = ByteWriter::from(std::mem::take(out));
     writer.u8(RESTORE_POINT).bytes(name.as_bytes()).u64(sequence.0).i64(time_micros);
-    out.extend_from_slice(writer.as_slice());
+    *out = writer.into_vec();
 }
 
 /// One record.
