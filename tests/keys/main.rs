@@ -2,5 +2,6 @@
 
 mod destruction;
 mod rotation;
+mod separation;
 #[path = "../support/mod.rs"]
 mod support;

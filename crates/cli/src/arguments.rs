@@ -13,6 +13,8 @@ Keys are named by a URI, never typed themselves:
   passphrase:prompt      asked for at the terminal
   passphrase-file:PATH   a passphrase in a file that only you can read
   passphrase-env:NAME    a passphrase in an environment variable
+  recovery-file:PATH     the words of a recovery key, or enough shares, in a file that only you can read
+  recovery:prompt        the same, asked for at the terminal
   exec:PROGRAM           held by an external command
   pkcs11:token=T;object=O?module-path=M&pin-source=file:P
                          an AES key in an HSM

@@ -1,8 +1,10 @@
 //! Where the key of a database comes from: `--key`, the environment, or whoever sits at the terminal.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use lightning_db::{Error, KeySource};
+use lightning_db_recovery_key::{RecoveryKey, RecoveryProvider, WordsError};
 
 use crate::failure::{Failure, Outcome};
 
@@ -38,8 +40,14 @@ pub(crate) fn find(flag: Option<&str>, ask: Ask) -> Outcome<KeySource> {
 /// # Errors
 /// `Usage` if the text is no key URI; `InvalidKey` if nobody answers.
 pub(crate) fn from_uri(origin: &str, uri: &str, ask: Ask) -> Outcome<KeySource> {
-    if uri == "passphrase:prompt" {
-        return prompt(ask);
+    match uri {
+        "passphrase:prompt" => return prompt(ask),
+        "recovery:prompt" => return recovery(),
+        _ => {}
+    }
+    let of_words = lightning_db_recovery_key::key_source(uri);
+    if let Some(source) = of_words.map_err(|error| Failure::Usage(format!("{origin}: {error}")))? {
+        return Ok(source);
     }
     lightning_db_key_services::key_source(uri).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
 }
@@ -61,9 +69,26 @@ pub(crate) fn prompt(ask: Ask) -> Outcome<KeySource> {
     Ok(KeySource::passphrase(first.as_str()))
 }
 
+/// Asks for the words of a recovery key, or for shares of one until there are enough, without showing them.
+fn recovery() -> Outcome<KeySource> {
+    let refused = |error: WordsError| -> Failure {
+        Error::InvalidKey { origin: "recovery:prompt".into(), reason: error.to_string() }.into()
+    };
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(8192));
+    loop {
+        text.push_str(&read("Recovery words, or one share: ")?);
+        text.push('\n');
+        match RecoveryKey::read(&text) {
+            Ok(key) => return Ok(KeySource::provider(Arc::new(RecoveryProvider::new(key)))),
+            Err(error @ WordsError::TooFew { .. }) => eprintln!("{error}"),
+            Err(error) => return Err(refused(error)),
+        }
+    }
+}
+
 fn read(question: &str) -> Outcome<zeroize::Zeroizing<String>> {
     rpassword::prompt_password(question).map(zeroize::Zeroizing::new).map_err(|error| {
-        unusable(format!("there is no terminal to ask at ({error}): use passphrase-file: or passphrase-env:"))
+        unusable(format!("there is no terminal to ask at ({error}): use passphrase-file:, passphrase-env: or recovery-file:"))
     })
 }
 

@@ -22,7 +22,8 @@ const ALLOWED: [(&str, &[&str]); 8] = [
         ],
     ),
     ("crates/key_services", &["lightning_db", "lightning_db_crypto"]),
-    ("crates/cli", &["lightning_db", "lightning_db_key_services"]),
+    ("crates/recovery_key", &["lightning_db", "lightning_db_crypto"]),
+    ("crates/cli", &["lightning_db", "lightning_db_key_services", "lightning_db_recovery_key"]),
 ];
 
 pub(super) fn findings(root: &Path) -> io::Result<Vec<String>> {

@@ -22,7 +22,7 @@ pub(crate) fn findings(root: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The folders that hold a crate's source, relative to the project.
-const SOURCE_FOLDERS: [&str; 11] = [
+const SOURCE_FOLDERS: [&str; 12] = [
     "src",
     "sync/src",
     "crypto/src",
@@ -32,6 +32,7 @@ const SOURCE_FOLDERS: [&str; 11] = [
     "crates/bench/src",
     "crates/cli/src",
     "crates/key_services/src",
+    "crates/recovery_key/src",
     "crates/sim/src",
     "xtask/src",
 ];

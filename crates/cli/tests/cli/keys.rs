@@ -164,6 +164,40 @@ fn a_data_key_is_destroyed_with_the_backups_that_have_it() {
 }
 
 #[test]
+fn a_recovery_key_is_printed_once_and_opens() {
+    let place = Place::with_database();
+    place.ok(["put", "db", "k", "v"]);
+    let words = place.json(["keys", "escrow", "db"])["words"].as_str().expect("words").to_owned();
+    assert_eq!(words.split(' ').count(), 24);
+    place.secret("words", &format!("# in the safe\n{words}\n"));
+    let get = |key: &str| place.run_with(&[], ["get", "db", "k", "--key", key]);
+    assert_eq!(get("recovery-file:words").out, "v\n");
+
+    let shared = place.json(["keys", "escrow", "db", "--shares", "3", "--threshold", "2"]);
+    let shares: Vec<_> = shared["shares"]
+        .as_array()
+        .expect("shares")
+        .iter()
+        .map(|share| share.as_str().expect("text"))
+        .collect();
+    place.secret("shares", &format!("{}\n{}\n", shares[2], shares[0]));
+    assert_eq!(get("recovery-file:shares").out, "v\n");
+    place.secret("shares", shares[1]);
+    get("recovery-file:shares").is_failure(3, "1 of the 2 shares");
+    place.secret("words", &words.replacen(' ', " hunter ", 1));
+    get("recovery-file:words").is_failure(3, "words");
+    fs::set_permissions(place.path("words"), fs::Permissions::from_mode(0o644)).expect("permissions set");
+    get("recovery-file:words").is_failure(3, "chmod 600");
+    get("recovery:prompt").is_failure(3, "recovery");
+    place.fails(2, "2 to 16", ["keys", "escrow", "db", "--shares", "3", "--threshold", "4"]);
+    let listed = place.ok(["keys", "list", "db"]);
+    assert!(
+        listed.contains("recovery-2") && !words.split(' ').any(|word| listed.contains(&format!(" {word} ")))
+    );
+    assert!(place.ok(["keys", "escrow", "db", "--label", "paper"]).contains("not shown again"));
+}
+
+#[test]
 fn a_database_without_encryption_has_no_keys() {
     let place = Place::new();
     assert_eq!(place.run_bare(["create", "db", "--no-encryption"]).status, 0);

@@ -1,6 +1,7 @@
-//! `keys list|add|remove|rewrap|rotate|epochs|destroy DB`
+//! `keys list|add|escrow|remove|rewrap|rotate|epochs|destroy DB`
 
 mod destroy;
+mod escrow;
 mod rotate;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::session::Session;
 Examples:
   lightning-cli keys list ./mydb
   lightning-cli keys add ./mydb file:./recovery.key --label recovery
+  lightning-cli keys escrow ./mydb --shares 5 --threshold 3
   lightning-cli keys remove ./mydb 1
   lightning-cli keys rewrap ./mydb 1 file:./next.key
   lightning-cli keys rotate ./mydb --now
@@ -50,6 +52,8 @@ enum Action {
         #[arg(long)]
         label: Option<String>,
     },
+    /// Add a recovery key, and print it once: as words, or as shares of which some are enough
+    Escrow(escrow::Escrow),
     /// Take a key away; copies and backups made before still open with it
     Remove {
         /// The database's directory
@@ -91,6 +95,7 @@ impl Command {
         match self.action {
             Action::List { db } => list(session, &db),
             Action::Add { db, uri, label } => add(session, &db, &uri, label),
+            Action::Escrow(escrow) => escrow.run(session),
             Action::Remove { db, slot } => remove(session, &db, slot),
             Action::Rewrap { db, slot, uri } => rewrap(session, &db, slot, uri.as_deref()),
             Action::Rotate(rotate) => rotate.run(session),

@@ -1,0 +1,90 @@
+//! The key as one that opens a database.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lightning_db_crypto::{
+    CryptoError, Entropy, KeyProvider, KeySource, SecretKey, SecretPlace, SlotContext, WrappedKey,
+};
+
+use crate::RecoveryKey;
+
+const SCHEME: &str = "recovery-file";
+
+/// Wraps the master key with a recovery key.
+pub struct RecoveryProvider(Origin);
+
+enum Origin {
+    Key(RecoveryKey),
+    File(PathBuf),
+}
+
+impl RecoveryProvider {
+    /// With a key that is at hand.
+    #[must_use]
+    pub fn new(key: RecoveryKey) -> Self {
+        Self(Origin::Key(key))
+    }
+
+    /// With the words in a file, which only its owner may be able to read. It is read when it is needed.
+    #[must_use]
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self(Origin::File(path.into()))
+    }
+
+    fn with_key<T>(&self, work: impl FnOnce(&SecretKey) -> Result<T, CryptoError>) -> Result<T, CryptoError> {
+        match &self.0 {
+            Origin::Key(key) => work(key.secret()),
+            Origin::File(path) => {
+                let text = SecretPlace::File(path.clone()).read()?;
+                let key = RecoveryKey::read(&text).map_err(|error| CryptoError::InvalidKey {
+                    source_name: format!("{SCHEME}:{}", path.display()),
+                    reason: error.to_string(),
+                })?;
+                work(key.secret())
+            }
+        }
+    }
+}
+
+impl KeyProvider for RecoveryProvider {
+    fn kind(&self) -> &'static str {
+        "recovery"
+    }
+
+    fn wrap(
+        &self,
+        ctx: &SlotContext,
+        key: &SecretKey,
+        entropy: &dyn Entropy,
+    ) -> Result<WrappedKey, CryptoError> {
+        self.with_key(|own| WrappedKey::seal(own, ctx, Vec::new(), key, entropy))
+    }
+
+    fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
+        self.with_key(|own| wrapped.open(own, ctx))
+    }
+}
+
+impl fmt::Debug for RecoveryProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Origin::Key(_) => f.write_str("recovery [redacted]"),
+            Origin::File(path) => write!(f, "{SCHEME}:{}", path.display()),
+        }
+    }
+}
+
+/// Reads `recovery-file:PATH`; `None` for a URI of another kind. Nothing is read from the file yet.
+///
+/// # Errors
+/// [`CryptoError::InvalidKey`] if no path follows.
+pub fn key_source(uri: &str) -> Result<Option<KeySource>, CryptoError> {
+    let Some((SCHEME, path)) = uri.split_once(':') else { return Ok(None) };
+    if path.is_empty() || path.contains('\0') {
+        let reason = format!("nothing usable follows the colon: it is {SCHEME}:PATH");
+        return Err(CryptoError::InvalidKey { source_name: "the key URI".into(), reason });
+    }
+    Ok(Some(KeySource::provider(Arc::new(RecoveryProvider::from_file(path)))))
+}
