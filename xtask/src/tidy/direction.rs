@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// Each crate's folder, and the project's crates that it may name.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("crypto", &[]),
     ("sync", &[]),
     ("storage", &["lightning_db_crypto", "lightning_db_sync"]),
