@@ -18,6 +18,8 @@ Keys are named by a URI, never typed themselves:
   exec:PROGRAM           held by an external command
   pkcs11:token=T;object=O?module-path=M&pin-source=file:P
                          an AES key in an HSM
+  awskms:ARN-OR-alias/NAME?region=R
+                         a key of AWS KMS
   vault:MOUNT/KEY?address=URL&token-file=PATH
                          a key of the transit engine of Vault or OpenBao
 

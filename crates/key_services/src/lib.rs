@@ -13,11 +13,17 @@
 //! # Ok::<(), lightning_db_crypto::CryptoError>(())
 //! ```
 
+#[cfg(any(feature = "awskms", feature = "vault"))]
+mod address;
+#[cfg(feature = "awskms")]
+mod awskms;
 #[cfg(feature = "vault")]
 mod vault;
 
 use lightning_db_crypto::{CryptoError, KeySource};
 
+#[cfg(feature = "awskms")]
+pub use awskms::AwsKmsProvider;
 #[cfg(feature = "vault")]
 pub use vault::VaultProvider;
 
@@ -28,6 +34,8 @@ pub use vault::VaultProvider;
 /// [`CryptoError::InvalidKey`] if it is none; it says where the mistake is, and repeats nothing of the URI.
 pub fn key_source(uri: &str) -> Result<KeySource, CryptoError> {
     match uri.split_once(':') {
+        #[cfg(feature = "awskms")]
+        Some(("awskms", _)) => Ok(KeySource::provider(std::sync::Arc::new(AwsKmsProvider::from_uri(uri)?))),
         #[cfg(feature = "vault")]
         Some(("vault", _)) => Ok(KeySource::provider(std::sync::Arc::new(VaultProvider::from_uri(uri)?))),
         _ => KeySource::from_uri(uri),

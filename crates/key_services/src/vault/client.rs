@@ -1,7 +1,6 @@
 //! Requests to a Vault or OpenBao server.
 
 use std::io::Read;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +8,6 @@ use std::time::{Duration, Instant};
 use lightning_db_crypto::{CryptoError, SecretPlace, Zeroizing};
 use serde::Deserialize;
 use serde_json::Value;
-use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 const MAX_ANSWER_LEN: usize = 64 * 1024;
@@ -31,32 +29,6 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Zeroizing<Vec<u8>>,
-}
-
-/// The host of an address that requests may go to. A key must not cross a network in the clear.
-pub(super) fn host(address: &str) -> Result<String, &'static str> {
-    let uri: Uri = address.parse().map_err(|_| "it is no address: https://HOST:PORT is one")?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err("it is no address: https://HOST:PORT is one");
-    };
-    if authority.as_str().contains('@') {
-        return Err("a name or password does not belong into an address");
-    }
-    if uri.query().is_some() {
-        return Err("nothing may follow the path of an address");
-    }
-    let host = authority.host().to_owned();
-    match scheme {
-        "https" => Ok(host),
-        "http" if is_local(host.clone()) => Ok(host),
-        _ => Err("beyond this machine it must be https:, for keys go there"),
-    }
-}
-
-/// Whether a host is this machine.
-pub(super) fn is_local(host: String) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Client {

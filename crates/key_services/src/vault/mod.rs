@@ -18,6 +18,7 @@ use lightning_db_crypto::{
 };
 use serde_json::{Value, json};
 
+use crate::address;
 use client::Client;
 
 const GRAMMAR: UriGrammar = UriGrammar {
@@ -68,19 +69,19 @@ impl VaultProvider {
             return Err(uri.bad("", "MOUNT/KEY is expected here, of letters, digits, '-', '_' and '.'"));
         }
         let setting = |name, variables| uri.get(name).map(str::to_owned).or_else(|| variable(variables));
-        let address = setting("address", ADDRESS_VARIABLES)
+        let server = setting("address", ADDRESS_VARIABLES)
             .ok_or_else(|| uri.invalid("there is no address= and no VAULT_ADDR"))?;
-        let host = client::host(&address).map_err(|reason| uri.bad("address", reason))?;
+        let host = address::host(&server).map_err(|reason| uri.bad("address", reason))?;
         let token = uri.get("token-file").map(SecretPlace::parse);
         let token = token.or_else(|| set_variable(TOKEN_VARIABLES).map(|name| SecretPlace::Env(name.into())));
         let token = token.ok_or_else(|| uri.invalid("there is no token-file= and no VAULT_TOKEN"))?;
         let client = Client {
-            address: address.trim_end_matches('/').to_owned(),
-            is_local: client::is_local(host),
+            address: server.trim_end_matches('/').to_owned(),
+            is_local: address::is_local(&host),
             token,
             namespace: setting("namespace", NAMESPACE_VARIABLES),
             ca_file: setting("ca-file", CA_VARIABLES).map(Into::into),
-            name: format!("vault:{path} at {}", address.trim_end_matches('/')),
+            name: format!("vault:{path} at {}", server.trim_end_matches('/')),
         };
         Ok(Self { mount: mount.into(), key: key.into(), client, timeout: uri.timeout()? })
     }

@@ -1,18 +1,16 @@
 //! SoftHSM with tokens of its own. Which tokens there are is a matter of the process, so each test runs in one.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cryptoki::context::Pkcs11;
 
-use crate::support::{run, secret_file};
+use crate::support::{process, run, secret_file};
 
 /// Where Debian has it.
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub(crate) const PIN: &str = "1234";
-const FOLDER: &str = "LIGHTNING_TEST_HSM";
 
 /// One token, labelled "safe", with one key, "wrapping".
 pub(crate) struct Hsm {
@@ -23,31 +21,25 @@ pub(crate) struct Hsm {
 
 /// Runs `body`, which is the test of this name, in a process whose SoftHSM has a token.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce(&Hsm)) {
-    if let Some(folder) = env::var_os(FOLDER) {
-        let folder = PathBuf::from(folder);
-        let hsm = Hsm { pin_file: folder.join("pin"), folder };
+    process::with_folder(name, configure, |folder| {
+        let hsm = Hsm { folder: folder.into(), pin_file: folder.join("pin") };
         hsm.make_token("safe");
         hsm.make_key("safe", "wrapping", "01");
         secret_file(&hsm.pin_file, &format!("{PIN}\n"));
-        return body(&hsm);
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let configuration = folder.path().join("softhsm2.conf");
-    let tokens = folder.path().join("tokens");
+        body(&hsm);
+    });
+}
+
+fn configure(folder: &Path) -> Vec<(&'static str, String)> {
+    let (configuration, tokens) = (folder.join("softhsm2.conf"), folder.join("tokens"));
     fs::create_dir(&tokens).expect("a folder");
     let text = format!(
         "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
         tokens.display()
     );
     fs::write(&configuration, text).expect("written");
-    let mut again = Command::new(env::current_exe().expect("this program"));
-    again.args([name, "--exact", "--nocapture", "--test-threads=1"]);
-    let output = run(again
-        .env(FOLDER, folder.path())
-        .env("SOFTHSM2_CONF", &configuration)
-        .env("LIGHTNING_TEST_HSM_FAULTS", folder.path().join("faults")));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("1 passed"), "the test {name} did not run: {text}");
+    let faults = folder.join("faults").display().to_string();
+    vec![("SOFTHSM2_CONF", configuration.display().to_string()), ("LIGHTNING_TEST_HSM_FAULTS", faults)]
 }
 
 /// Ends the module as another part of the program might: it is the same for all of a process. When it begins anew, it

@@ -1,6 +1,7 @@
 //! What the tests of all services share: databases in a folder, and what must hold of them.
 
 pub(crate) mod between;
+pub(crate) mod process;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;
@@ -155,13 +156,18 @@ impl KeyProvider for Meddling {
 /// The errors for changed and moved wrapped keys. `named_anew` is what a wrapped key of another database gives whose
 /// clear part was made to name this one.
 pub(crate) fn meddling_is_noticed(folder: &Path, uri: &str, named_anew: &str) {
+    meddling_from(0, folder, uri, named_anew);
+}
+
+/// As [`meddling_is_noticed`]; the first bytes of a wrapped key are the service's own, and only choose between errors.
+pub(crate) fn meddling_from(begin: usize, folder: &Path, uri: &str, named_anew: &str) {
     let (one, two) = (folder.join("one"), folder.join("two"));
     let first = Meddling::with(&key(uri), |_, wrapped| wrapped);
     create(&one, KeySource::provider(Arc::clone(&first) as _)).expect("created");
     create(&two, key(uri)).expect("created");
 
     let wrapped = first.wrapped();
-    for at in [0, wrapped.bytes.len() / 2, wrapped.bytes.len() - 1] {
+    for at in [begin, wrapped.bytes.len() / 2, wrapped.bytes.len() - 1] {
         let changed = Meddling::with(&key(uri), move |_, mut wrapped| {
             wrapped.bytes[at] = if wrapped.bytes[at] == b'A' { b'B' } else { b'A' };
             wrapped

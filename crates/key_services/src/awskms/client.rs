@@ -1,0 +1,133 @@
+//! Requests to AWS KMS, from code that waits.
+
+use std::future::Future;
+use std::thread;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use lightning_db_crypto::{CryptoError, DatabaseId, Zeroizing};
+use tokio::runtime::Builder;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// More than fit into any time-out, which is what ends them.
+const MAX_TRIES: u32 = 200;
+/// Parts of the encryption context. They are in the service's log of uses.
+const DATABASE: &str = "lightning_db:database";
+const PURPOSE: (&str, &str) = ("lightning_db:purpose", "key slot");
+
+/// A key, and how to get at it.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) key: String,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) profile: Option<String>,
+    /// What errors call it.
+    pub(super) name: String,
+}
+
+impl Place {
+    /// Encrypts; also the ARN of the key that did it.
+    pub(super) fn encrypt(
+        &self,
+        database: &DatabaseId,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<(Vec<u8>, String), CryptoError> {
+        let (place, database, payload) =
+            (self.clone(), database.to_string(), Zeroizing::new(payload.to_vec()));
+        self.wait(timeout, async move {
+            let request = place
+                .client(timeout)
+                .await
+                .encrypt()
+                .key_id(&place.key)
+                .plaintext(Blob::new(payload.to_vec()));
+            let request =
+                request.encryption_context(DATABASE, database).encryption_context(PURPOSE.0, PURPOSE.1);
+            let answer = request.send().await.map_err(|error| place.fault(&error))?;
+            match (answer.ciphertext_blob, answer.key_id) {
+                (Some(bytes), Some(arn)) => Ok((bytes.into_inner(), arn)),
+                _ => Err(place.failed("its answer has no ciphertext or no key")),
+            }
+        })
+    }
+
+    /// Decrypts what [`encrypt`](Self::encrypt) gave for the same database.
+    pub(super) fn decrypt(
+        &self,
+        database: &DatabaseId,
+        bytes: &[u8],
+        timeout: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let (place, database, bytes) = (self.clone(), database.to_string(), bytes.to_vec());
+        self.wait(timeout, async move {
+            let request =
+                place.client(timeout).await.decrypt().key_id(&place.key).ciphertext_blob(Blob::new(bytes));
+            let request =
+                request.encryption_context(DATABASE, database).encryption_context(PURPOSE.0, PURPOSE.1);
+            let answer = request.send().await.map_err(|error| place.fault(&error))?;
+            let plaintext = answer.plaintext.ok_or_else(|| place.failed("its answer has no plaintext"))?;
+            Ok(Zeroizing::new(plaintext.into_inner()))
+        })
+    }
+
+    async fn client(&self, timeout: Duration) -> Client {
+        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        // One try must leave time for another.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN.min(timeout))
+            .operation_attempt_timeout(timeout / 2)
+            .operation_timeout(timeout)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(MAX_TRIES)
+            .with_initial_backoff(FIRST_PAUSE)
+            .with_max_backoff(LONGEST_PAUSE);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.build_https())
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &self.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        Client::new(&loader.load().await)
+    }
+
+    /// Runs `work` to its end on a thread and runtime of its own, so that it does not matter whether the caller is within
+    /// another runtime.
+    fn wait<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, CryptoError>> + Send + 'static,
+    ) -> Result<T, CryptoError> {
+        let late = self.unreachable(&format!("it did not answer within {} seconds", timeout.as_secs()));
+        let worker = thread::Builder::new().name("lightning-awskms".into()).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error: std::io::Error| error.to_string())?;
+            let outcome = runtime.block_on(async { tokio::time::timeout(timeout, work).await });
+            // Not waiting for a name that is still being resolved.
+            runtime.shutdown_background();
+            Ok::<_, String>(outcome.unwrap_or(Err(late)))
+        });
+        let worker = worker.map_err(|error| self.failed(&format!("no thread could be started: {error}")))?;
+        match worker.join() {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(reason)) => Err(self.failed(&reason)),
+            Err(_) => Err(self.failed("its client panicked")),
+        }
+    }
+}

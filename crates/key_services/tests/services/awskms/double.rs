@@ -1,0 +1,143 @@
+//! What moto does not do by itself: refuse, disable keys, throttle, answer late, lie.
+
+use std::env;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lightning_db::Error;
+use serde_json::json;
+
+use super::moto::{Moto, SECRET, in_own_process};
+use crate::support::between::{Action, Between, Request};
+use crate::support::{create, fails_to_create, fails_to_open, key, open, process};
+
+fn uri(moto: &Moto, between: &Between, more: &str) -> String {
+    let uri = moto.uri(&moto.make_key());
+    uri.replace(&format!(":{}", moto.port), &format!(":{}", between.port)) + more
+}
+
+fn says(code: &'static str, message: &'static str) -> impl Fn(&Request) -> Action + Send + Sync {
+    move |_| Action::Answer(400, json!({ "__type": code, "message": message }).to_string())
+}
+
+#[test]
+fn refusals_and_disabled_keys() {
+    in_own_process("awskms::double::refusals_and_disabled_keys", |moto| {
+        let between = Between::before(moto.port);
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, ""));
+        create(&path, key(&uri)).expect("created");
+        for (code, message, kind) in [
+            ("DisabledException", "arn:aws:kms:x is disabled.", "key_disabled"),
+            ("KMSInvalidStateException", "arn:aws:kms:x is pending deletion.", "key_disabled"),
+            ("AccessDeniedException", "User is not authorized to perform kms:Decrypt", "key_refused"),
+            ("ExpiredTokenException", "The security token included in the request is expired", "key_refused"),
+            ("UnrecognizedClientException", "The security token is invalid", "key_refused"),
+            (
+                "InvalidSignatureException",
+                "Signature expired: 20260101 is now earlier than 20260102",
+                "key_refused",
+            ),
+            ("IncorrectKeyException", "The key ID does not identify the key", "wrong_key"),
+            ("SomethingNew", "nobody knows", "key_provider"),
+        ] {
+            between.set(says(code, message));
+            let error = fails_to_open(&path, key(&uri));
+            assert_eq!(error.kind(), kind, "{code}: {error}");
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains(SECRET), "{text}");
+            assert!(kind == "wrong_key" || text.contains(message), "{text}");
+            assert_eq!(between.seen(), 1, "{code} does not pass by being asked again");
+            let error = fails_to_create(&moto.folder, key(&uri));
+            assert_eq!(error.kind(), kind, "{code}: {error}");
+        }
+        between.set(|_| Action::Pass);
+        open(&path, key(&uri)).expect("nothing stayed broken");
+    });
+}
+
+#[test]
+fn a_service_that_throttles() {
+    in_own_process("awskms::double::a_service_that_throttles", |moto| {
+        let between = Between::before(moto.port);
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, ""));
+        create(&path, key(&uri)).expect("created");
+        let asked = AtomicUsize::new(0);
+        between.set(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
+            0..3 => says("ThrottlingException", "Rate exceeded")(request),
+            3 => Action::Answer(500, json!({ "__type": "KMSInternalException" }).to_string()),
+            4 => Action::Hangup,
+            _ => Action::Pass,
+        });
+        open(&path, key(&uri)).expect("tried again");
+        assert_eq!(between.seen(), 6);
+
+        between.set(says("ThrottlingException", "Rate exceeded"));
+        let began = Instant::now();
+        let error = fails_to_open(&path, key(&(uri + "&timeout=2")));
+        assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!((2..30).contains(&between.seen()), "{} tries", between.seen());
+    });
+}
+
+#[test]
+fn a_service_that_is_slow() {
+    in_own_process("awskms::double::a_service_that_is_slow", |moto| {
+        let between = Between::before(moto.port);
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, "&timeout=2"));
+        create(&path, key(&uri)).expect("created");
+        between.set(|_| Action::Hang);
+        let began = Instant::now();
+        for error in [fails_to_open(&path, key(&uri)), fails_to_create(&moto.folder, key(&uri))] {
+            assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+        // One late answer leaves time for another try.
+        let asked = AtomicUsize::new(0);
+        between.set(
+            move |_| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Action::Hang } else { Action::Pass },
+        );
+        open(&path, key(&uri.replace("timeout=2", "timeout=6"))).expect("opened");
+    });
+}
+
+#[test]
+fn a_service_that_lies() {
+    in_own_process("awskms::double::a_service_that_lies", |moto| {
+        let between = Between::before(moto.port);
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, "&timeout=2"));
+        create(&path, key(&uri)).expect("created");
+        for (plaintext, kind) in [(BASE64.encode([9; 80]), "wrong_database"), ("AAAA".into(), "key_tampered")]
+        {
+            between.set(move |_| Action::Answer(200, json!({ "Plaintext": plaintext }).to_string()));
+            let error = fails_to_open(&path, key(&uri));
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+        between.set(|_| Action::Answer(200, "{}".into()));
+        let error = fails_to_open(&path, key(&uri));
+        assert_eq!(error.kind(), "key_provider", "{error}");
+        between.set(|_| Action::Answer(200, "<html>".into()));
+        let error = fails_to_open(&path, key(&uri));
+        assert!(["key_provider", "key_unreachable"].contains(&error.kind()), "{error}");
+        between.set(|_| Action::Pass);
+        open(&path, key(&uri)).expect("nothing stayed broken");
+    });
+}
+
+#[test]
+fn no_credentials() {
+    let none = [
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_CONFIG_FILE", "/nonexistent"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
+    ];
+    process::with("awskms::double::no_credentials", &none, |folder| {
+        assert!(env::var_os("AWS_ACCESS_KEY_ID").is_none());
+        let uri = "awskms:alias/k?region=eu-west-1&endpoint=http://127.0.0.1:9&timeout=5";
+        let error = fails_to_create(folder, key(uri));
+        assert!(matches!(error, Error::KeyRefused { .. }), "{error}");
+        assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    });
+}
