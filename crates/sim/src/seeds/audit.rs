@@ -4,11 +4,12 @@
 //! ever have two contents: not in a file that is written again after a crash, not in two copies of one file. Every file
 //! is looked at before and after each crash, so also what the crash takes away counts.
 //!
-//! That the nonce follows from the place is looked at from outside, too. Pages begin alike, and so do frames of a log: if
-//! two of them were sealed with one key stream, their ciphertexts would begin alike. Ciphertexts have nothing in common, so
-//! no eight bytes of them ever stand in two places.
+//! That the nonce follows from the place is looked at from outside, too. Pages begin alike, and so do frames of a log,
+//! manifests and keyrings: if two of them were sealed with one key stream, their ciphertexts would begin alike.
+//! Ciphertexts have nothing in common, so no eight bytes of them ever stand in two places.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use super::config::{KEY, OTHER_KEY};
@@ -27,7 +28,7 @@ const MAGIC: &[u8] = b"LDBSEG\r\n";
 /// Where the suite stands in the header of a segment; zero seals nothing.
 const SUITE: usize = 13;
 /// Where the salt stands.
-const SALT: std::ops::Range<usize> = 64..88;
+const SALT: Range<usize> = 64..88;
 /// Where the kind stands.
 const KIND: usize = 12;
 /// The kind of logs.
@@ -41,12 +42,27 @@ const MORE: usize = 4;
 /// What follows is sealed.
 const HEADER_LEN: usize = 128;
 
+/// The clear header of a frame of a log, and what tells that there is one.
+const FRAME_HEADER_LEN: usize = 64;
+const FRAME_MAGIC: &[u8] = b"LDBF";
+const FRAME_ALIGNMENT: usize = 16;
+/// A salt, which begins every small sealed object; a tag ends it.
+const SALT_LEN: usize = SALT.end - SALT.start;
+const TAG_LEN: usize = 16;
+/// The hash that ends every file that holds a small sealed object.
+const CHECKSUM_LEN: usize = 32;
+
 impl Audit {
     /// Looks at a file's bytes.
     ///
     /// # Errors
-    /// When a place has another content than it had under the same salt.
+    /// When a place has another content than it had under the same salt, or two places have one key stream.
     fn look(&mut self, path: &Path, bytes: &[u8]) -> Result<(), String> {
+        if let Some((salt, ciphertext)) = sealed_object(bytes) {
+            let is_known = self.compare(path, salt, ciphertext, 0)?;
+            let all = 0..ciphertext.len();
+            return if is_known { Ok(()) } else { self.look_for_repetition(path, salt, ciphertext, &[all]) };
+        }
         if !bytes.starts_with(MAGIC) || bytes.len() < HEADER_LEN || bytes[SUITE] == 0 {
             return Ok(());
         }
@@ -54,13 +70,29 @@ impl Audit {
         if bytes[SALT.end..HEADER_LEN].iter().all(|byte| *byte == 0) {
             return Ok(());
         }
-        let Some(known) = self.written.get_mut(&bytes[SALT]) else {
-            self.written.insert(bytes[SALT].to_vec(), bytes.to_vec());
-            return self.look_for_repetition(path, bytes);
+        let is_known = self.compare(path, &bytes[SALT], bytes, HEADER_LEN)?;
+        match bytes[KIND] {
+            LOG => self.look_for_repetition(path, &bytes[SALT], bytes, &frames(bytes)),
+            _ if is_known || bytes.len() < HEADER_LEN + FOOTER_END => Ok(()),
+            _ => self.look_for_repetition(path, &bytes[SALT], bytes, &[HEADER_LEN..bytes.len() - FOOTER_END]),
+        }
+    }
+
+    /// Compares with what was seen under this salt, from `sealed_from` on, and whether there was anything.
+    fn compare(
+        &mut self,
+        path: &Path,
+        salt: &[u8],
+        bytes: &[u8],
+        sealed_from: usize,
+    ) -> Result<bool, String> {
+        let Some(known) = self.written.get_mut(salt) else {
+            self.written.insert(salt.to_vec(), bytes.to_vec());
+            return Ok(false);
         };
         let common = known.len().min(bytes.len());
         if known[..common] != bytes[..common] {
-            for (at, (known, now)) in known.iter_mut().zip(bytes).enumerate().skip(HEADER_LEN) {
+            for (at, (known, now)) in known.iter_mut().zip(bytes).enumerate().skip(sealed_from) {
                 if *known != 0 && *now != 0 && known != now {
                     return Err(format!(
                         "{}: byte {at} was sealed twice under one salt with different contents",
@@ -71,19 +103,19 @@ impl Audit {
             }
         }
         known.extend_from_slice(&bytes[common..]);
-        Ok(())
+        Ok(true)
     }
-}
 
-impl Audit {
-    /// Looks at a new segment's ciphertext. Logs are left out: the clear headers of their frames repeat.
-    fn look_for_repetition(&mut self, path: &Path, bytes: &[u8]) -> Result<(), String> {
-        if bytes[KIND] == LOG || bytes.len() < HEADER_LEN + FOOTER_END {
-            return Ok(());
-        }
-        let salt = u64::from_le_bytes(bytes[SALT].first_chunk().copied().unwrap_or_default());
-        let end = bytes.len() - FOOTER_END;
-        for at in HEADER_LEN..end.saturating_sub(WINDOW - 1) {
+    /// Looks at ciphertexts: at all but the clear headers, which repeat.
+    fn look_for_repetition(
+        &mut self,
+        path: &Path,
+        salt: &[u8],
+        bytes: &[u8],
+        ciphertexts: &[Range<usize>],
+    ) -> Result<(), String> {
+        let salt = u64::from_le_bytes(salt.first_chunk().copied().unwrap_or_default());
+        for at in ciphertexts.iter().flat_map(|range| range.start..range.end.saturating_sub(WINDOW - 1)) {
             let window = bytes[at..].first_chunk::<WINDOW>().copied().map_or(0, u64::from_le_bytes);
             if !is_sample(window) {
                 continue;
@@ -91,7 +123,7 @@ impl Audit {
             let before = self.places.insert(window, (salt, at));
             if before.is_some_and(|before| before != (salt, at) && self.goes_on(before, bytes, at)) {
                 return Err(format!(
-                    "{}: the eight bytes of ciphertext at {at} stand elsewhere too: two pages have one key stream",
+                    "{}: the eight bytes of ciphertext at {at} stand elsewhere too: two of them have one key stream",
                     path.display()
                 ));
             }
@@ -110,6 +142,49 @@ impl Audit {
         let behind = |bytes: &[u8], at: usize| bytes.get(at + WINDOW..at + WINDOW + MORE).map(<[u8]>::to_vec);
         before(other, place) == before(bytes, at) || behind(other, place) == behind(bytes, at)
     }
+}
+
+/// The ciphertexts of a log's frames.
+fn frames(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = HEADER_LEN;
+    while let Some(head) = bytes.get(at..at + FRAME_HEADER_LEN) {
+        let len = head.first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+        let end = at + len;
+        if len < FRAME_HEADER_LEN || end > bytes.len() || !head[4..].starts_with(FRAME_MAGIC) {
+            break;
+        }
+        found.push(at + FRAME_HEADER_LEN..end);
+        at = end.next_multiple_of(FRAME_ALIGNMENT);
+    }
+    found
+}
+
+/// Salt and ciphertext of the small sealed object in a file that has one and is whole.
+fn sealed_object(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
+    let content_end = bytes.len().checked_sub(CHECKSUM_LEN)?;
+    const EPOCH_LEN: usize = 4;
+    let (sealed, end) = match bytes.first_chunk::<8>()? {
+        b"LDBMANIF" => (80 + EPOCH_LEN, content_end),
+        b"LDBBKUP\n" => {
+            let length_at = 16 + number(12)?;
+            (length_at + 4 + EPOCH_LEN, length_at + 4 + number(length_at)?)
+        }
+        // A keyring's slots have any length; its body is what ends where its length says.
+        b"LDBKEYS\0" => {
+            let is_length =
+                |at: &usize| number(*at).is_some_and(|len| len > 0 && at + 4 + len == content_end);
+            ((113..content_end).find(is_length)? + 4, content_end)
+        }
+        _ => return None,
+    };
+    if blake3::hash(&bytes[..content_end]).as_bytes()[..] != bytes[content_end..] {
+        return None;
+    }
+    let sealed = bytes.get(sealed..end)?;
+    let (salt, rest) = sealed.split_at_checked(SALT_LEN)?;
+    Some((salt, &rest[..rest.len().checked_sub(TAG_LEN)?]))
 }
 
 /// Whether a window is one to remember: one in sixteen is enough. Zeros may be what a crash left.
@@ -180,16 +255,55 @@ mod tests {
             bytes[KIND] = kind;
             bytes
         };
-        let (first, second, log) = (page(1, 1), page(2, 2), page(3, LOG));
+        let (first, second) = (page(1, 1), page(2, 2));
         let mut audit = Audit::default();
-        for bytes in [&first, &second, &first, &log] {
+        for bytes in [&first, &second, &first] {
             audit.look(Path::new("file"), bytes).expect("nothing repeats");
         }
         let twice = [&page(4, 1)[..], &second[HEADER_LEN..]].concat();
         assert!(audit.look(Path::new("file"), &twice).is_err());
-        let mut same_log = log;
-        same_log[SALT].fill(5);
-        audit.look(Path::new("file"), &same_log).expect("headers of frames repeat");
+    }
+
+    #[test]
+    fn frames_under_one_key_stream_are_found_and_equal_headers_are_not() {
+        let mut random = crate::random::Random::new(3);
+        let log = |salt, ciphertext: &[u8]| {
+            let mut head = vec![7; FRAME_HEADER_LEN];
+            head[..4].copy_from_slice(&((FRAME_HEADER_LEN + ciphertext.len()) as u32).to_le_bytes());
+            head[4..8].copy_from_slice(FRAME_MAGIC);
+            let mut bytes = segment(salt, &[&head, ciphertext, &[0; 9], &head[..], &[1; 300]].concat());
+            bytes[KIND] = LOG;
+            bytes
+        };
+        let (first, second) = (random.noise(599), random.noise(599));
+        let mut audit = Audit::default();
+        audit.look(Path::new("log"), &log(1, &first)).expect("new");
+        audit.look(Path::new("log"), &log(2, &second)).expect("its headers are those of the first");
+        assert!(audit.look(Path::new("log"), &log(3, &first)).is_err());
+    }
+
+    #[test]
+    fn sealed_objects_under_one_key_stream_are_found() {
+        let mut random = crate::random::Random::new(4);
+        let object = |salt: u8, ciphertext: &[u8]| {
+            let mut bytes = vec![0; 84];
+            bytes[..8].copy_from_slice(b"LDBMANIF");
+            bytes.extend([&[salt; SALT_LEN][..], ciphertext, &[9; TAG_LEN]].concat());
+            let checksum = blake3::hash(&bytes);
+            bytes.extend(checksum.as_bytes());
+            bytes
+        };
+        let (first, second) = (random.noise(600), random.noise(600));
+        let mut audit = Audit::default();
+        let mut look = |bytes: &[u8]| audit.look(Path::new("MANIFEST"), bytes);
+        look(&object(1, &first)).expect("new");
+        look(&object(1, &first)).expect("its twin");
+        look(&object(2, &second)).expect("another");
+        assert!(look(&object(1, &second)).is_err(), "one salt, two contents");
+        assert!(look(&object(3, &first)).is_err(), "one key stream");
+        let mut torn = object(2, &first);
+        torn.truncate(300);
+        look(&torn).expect("what is not whole tells nothing");
     }
 
     #[test]
