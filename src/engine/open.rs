@@ -93,6 +93,9 @@ impl Engine {
         config.validate()?;
         require_database(&*environment.vfs, path)?;
         let held = lock(&*environment.vfs, path)?;
+        // Whoever died here may have given files their names and not made those durable: all that is written from now on
+        // relies on them.
+        environment.vfs.sync_dir(path).map_err(|error| StorageError::io("sync", path, error))?;
         let engine = Self::load(path, config, &environment, Some(held))?;
         let start = engine.redo()?;
         engine.begin_log(start)?;

@@ -157,6 +157,29 @@ fn a_crash_during_creation_leaves_nothing_that_opens_wrong() {
 }
 
 #[test]
+fn what_a_killed_creation_made_is_durable_before_an_open_relies_on_it() {
+    for (killed_at, cut_at) in (0..60).flat_map(|killed_at| (0..16).map(move |cut_at| (killed_at, cut_at))) {
+        let world = World::new(killed_at * 16 + cut_at);
+        let faulty = |calls| {
+            let plan = FaultPlan::new();
+            plan.crash_at(calls);
+            world.environment_on(Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan)))
+        };
+        drop(Database::create_in(faulty(killed_at), PATH, small()));
+        world.disk.kill_process();
+        drop(Database::open_in(faulty(cut_at), PATH, small()));
+        let mut random = Random(killed_at * 16 + cut_at);
+        world.disk.crash(&mut || random.next(), Keep::Random);
+        let what = format!("killed at {killed_at}, cut at {cut_at}");
+        match world.open(&small()) {
+            Ok(db) => assert_eq!(db.last_sequence().0, 0, "{what}"),
+            Err(Error::NotFound { .. }) => drop(world.create(&small())),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn without_a_log_a_crash_goes_back_to_the_last_checkpoint() {
     let world = World::new(1);
     let config = LightningDbConfig { wal_enabled: false, ..small() };

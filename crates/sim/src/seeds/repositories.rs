@@ -96,9 +96,10 @@ impl Repositories {
     /// The newest commit of a history that a backup in a repository is known to hold.
     pub(crate) fn newest_of(&self, place: &Path, incarnation: Incarnation) -> Option<u64> {
         let known = self.all.iter().find(|known| known.place == place)?;
-        let counts = |made: &&Made| made.incarnation == incarnation && !made.is_hearsay;
-        let own = known.backups.values().filter(counts);
-        own.map(|made| made.sequence).max()
+        let counts = |(number, made): &(&u64, &Made)| {
+            made.incarnation == incarnation && !made.is_hearsay && !known.deleting.contains(number)
+        };
+        known.backups.iter().filter(counts).map(|(_, made)| made.sequence).max()
     }
 
     /// The commits of a history that was left behind.
