@@ -14,13 +14,15 @@ use crate::{BackupError, Result};
 /// The records of a repository, by number.
 ///
 /// Records stay for ever, and each operation reads them all. So what is large in them is kept only as far as somebody asks for
-/// it: of a deleted backup not the sealed part, and each list of ancestors once for the backups in a row that share it.
+/// it: of a deleted backup neither the sealed part nor the list of its segments, and each list of ancestors once for the backups in a row that share it.
 #[derive(Debug)]
 pub struct Catalog {
     place: String,
     entries: BTreeMap<u64, Entry>,
     unreadable: BTreeMap<u64, BackupError>,
     deleted: BTreeSet<u64>,
+    /// Of each history the newest backup, deleted or not.
+    newest: BTreeMap<Incarnation, u64>,
 }
 
 /// A record and the hash of its object.
@@ -55,30 +57,49 @@ pub struct BackupSummary {
 
 impl Catalog {
     pub(crate) fn new(place: String) -> Self {
-        Self { place, entries: BTreeMap::new(), unreadable: BTreeMap::new(), deleted: BTreeSet::new() }
+        Self {
+            place,
+            entries: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            newest: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, number: u64, mut entry: Entry) {
-        match &mut entry.record.body {
+        let superseded = match &mut entry.record.body {
             RecordBody::Deletion { backup } => {
                 self.deleted.insert(*backup);
-                let gone = self.entries.get_mut(backup).map(|entry| &mut entry.record.body);
-                if let Some(RecordBody::Backup(gone)) = gone {
-                    gone.forget_sealed();
-                }
+                *backup
             }
             RecordBody::Backup(backup) => {
-                if self.deleted.contains(&number) {
-                    backup.forget_sealed();
-                }
                 let before =
                     self.entries.range(..number).rev().find_map(|(_, before)| before.record.backup());
                 if let Some(before) = before.filter(|before| before.ancestry == backup.ancestry) {
                     backup.ancestry = Arc::clone(&before.ancestry);
                 }
+                let newest = self.newest.entry(backup.incarnation).or_insert(number);
+                let before = *newest;
+                *newest = number.max(before);
+                before
             }
-        }
+        };
         self.entries.insert(number, entry);
+        self.forget(superseded);
+        self.forget(number);
+    }
+
+    /// Gives back what nobody asks for of a deleted backup. The segments of the newest backup of a history tell whether it
+    /// was made from a database that has no log.
+    fn forget(&mut self, number: u64) {
+        let backup = self.entries.get_mut(&number).map(|entry| &mut entry.record.body);
+        let Some(RecordBody::Backup(backup)) = backup.filter(|_| self.deleted.contains(&number)) else {
+            return;
+        };
+        backup.forget_sealed();
+        if self.newest.get(&backup.incarnation).is_some_and(|newest| number < *newest) {
+            backup.forget_segments();
+        }
     }
 
     pub(crate) fn insert_unreadable(&mut self, number: u64, error: BackupError) {

@@ -262,6 +262,11 @@ impl BackupManifest {
         self.sealed = Vec::new();
     }
 
+    /// Gives back the memory of the list of segments.
+    pub(crate) fn forget_segments(&mut self) {
+        self.segments = Vec::new();
+    }
+
     /// Whether a database of history `incarnation` with these ancestors has this backup in
     /// its past.
     #[must_use]

@@ -170,6 +170,9 @@ fn a_catalog_does_not_keep_what_is_large_in_the_records_of_deleted_backups() {
     let backup = |number| {
         let (mut record, _) = sealed(&own);
         record.number = number;
+        let RecordBody::Backup(backup) = &mut record.body else { unreachable!("a backup was sealed") };
+        let (id, kind) = (SegmentId(number), SegmentKind::Base);
+        backup.segments.push(SegmentObject { id, kind, hash: [1; 32], length: 4096 });
         (number, Entry { record, hash: [0; 32] })
     };
     let deletion = |number, backup| {
@@ -178,7 +181,7 @@ fn a_catalog_does_not_keep_what_is_large_in_the_records_of_deleted_backups() {
         (number, Entry { record, hash: [0; 32] })
     };
     // However the records are listed.
-    let records = || [backup(1), backup(2), deletion(3, 1), backup(4)];
+    let records = || [backup(1), backup(2), deletion(3, 1), backup(4), deletion(5, 4)];
     for in_order in [true, false] {
         let mut catalog = Catalog::new(PLACE.into());
         let mut records: Vec<_> = records().into();
@@ -192,6 +195,11 @@ fn a_catalog_does_not_keep_what_is_large_in_the_records_of_deleted_backups() {
         assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(
             kept.iter().map(|(_, backup)| backup.sealed.is_empty()).collect::<Vec<_>>(),
+            [true, false, true]
+        );
+        // The newest backup tells whether the database is the one that it was made from.
+        assert_eq!(
+            kept.iter().map(|(_, backup)| backup.segments.is_empty()).collect::<Vec<_>>(),
             [true, false, false]
         );
         assert!(kept.iter().all(|(_, backup)| *backup.ancestry == *version().ancestry));
