@@ -189,6 +189,19 @@ pub enum Error {
         /// What was expected there.
         what: String,
     },
+    /// The database is older than the freshness anchor remembers, or another one: its directory was put back. Nothing is
+    /// damaged.
+    #[error(
+        "{} was put back to an older state, or exchanged ({what}): find out by whom; if it was done on purpose, open it once with \
+         `freshness_policy` ignore",
+        directory.display()
+    )]
+    RolledBack {
+        /// The database's directory.
+        directory: PathBuf,
+        /// How far it is, and how far it was.
+        what: String,
+    },
     /// A file of a format that this version does not know.
     #[error("{} cannot be read by this version: {what}; use the version that wrote it, or a newer one", file.display())]
     UnsupportedFormat {
@@ -336,6 +349,7 @@ impl Error {
             Self::LastKeySlot => "last_key_slot",
             Self::Crypto { .. } => "crypto",
             Self::Corrupt { .. } => "corrupt",
+            Self::RolledBack { .. } => "rolled_back",
             Self::UnsupportedFormat { .. } => "unsupported_format",
             Self::DiskFull { .. } => "disk_full",
             Self::Io { .. } => "io",
@@ -358,6 +372,7 @@ impl Error {
         matches!(
             self,
             Self::Corrupt { .. }
+                | Self::RolledBack { .. }
                 | Self::WrongKey { .. }
                 | Self::KeyRequired { .. }
                 | Self::NotEncrypted { .. }

@@ -10,6 +10,7 @@ mod destroy;
 mod engine;
 mod environment;
 mod error;
+mod freshness;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod key_bytes;
@@ -36,6 +37,7 @@ pub use destroy::{DataKeyDestruction, DestroyOptions, KeyDestruction, KeyPlace};
 pub use engine::{DataKeyInfo, MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
+pub use freshness::{AnchorSource, FreshnessAnchor, FreshnessMark, FreshnessPolicy};
 pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
 pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::Vfs};
 pub use observe::{

@@ -6,6 +6,7 @@ use lightning_db_crypto::KeySource;
 
 use super::{LightningDbConfig, WalSyncMode};
 use crate::error::Result;
+use crate::freshness::{AnchorSource, FreshnessPolicy};
 
 /// Builds a [`LightningDbConfig`] that is known to be valid.
 ///
@@ -62,6 +63,8 @@ macro_rules! setters {
 }
 
 setters! {
+    freshness_anchor: AnchorSource,
+    freshness_policy: FreshnessPolicy,
     page_size: usize,
     cache_size: usize,
     mmap_size: Option<usize>,

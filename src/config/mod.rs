@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use lightning_db_crypto::KeySource;
 
+use crate::freshness::{AnchorSource, FreshnessPolicy};
 pub use builder::ConfigBuilder;
 pub(crate) use variables::variable;
 
@@ -60,6 +61,12 @@ pub struct LightningDbConfig {
     pub encryption_enabled: bool,
     /// Where the key comes from. Default: none.
     pub encryption_key: KeySource,
+
+    /// Where, outside of its directory, the database remembers how far it got, so that a directory that was put back to an
+    /// older state is noticed. Each database needs an anchor of its own. Default: nowhere.
+    pub freshness_anchor: AnchorSource,
+    /// What to do about a database that is older than its anchor remembers. Default: it is refused.
+    pub freshness_policy: FreshnessPolicy,
 
     /// How many transactions can be open at once. Default: 1000.
     pub max_active_transactions: usize,
@@ -156,6 +163,8 @@ impl Default for LightningDbConfig {
             compression_level: 3,
             encryption_enabled: false,
             encryption_key: KeySource::none(),
+            freshness_anchor: AnchorSource::none(),
+            freshness_policy: FreshnessPolicy::Refuse,
             max_active_transactions: 1000,
             transaction_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),

@@ -7,6 +7,7 @@ use log::LevelFilter;
 
 use super::units::{parse_duration, parse_size};
 use super::{LightningDbConfig as Config, WalSyncMode};
+use crate::freshness::{AnchorSource, FreshnessPolicy};
 
 type Outcome = Result<(), String>;
 
@@ -71,6 +72,8 @@ pub(super) const OPTIONS: &[Entry] = &[
     entry("database", "use_simd", "LIGHTNING_DB_USE_SIMD", Flag(|c, v| c.use_simd = v)),
     entry("encryption", "key", "LIGHTNING_DB_KEY", Word(encryption_key)),
     entry("encryption", "enabled", "LIGHTNING_DB_ENCRYPTION_ENABLED", Flag(|c, v| c.encryption_enabled = v)),
+    entry("freshness", "anchor", "LIGHTNING_DB_FRESHNESS_ANCHOR", Word(freshness_anchor)),
+    entry("freshness", "policy", "LIGHTNING_DB_FRESHNESS_POLICY", Word(freshness_policy)),
     entry(
         "transaction",
         "max_active",
@@ -221,6 +224,25 @@ fn encryption_key(config: &mut Config, uri: &str) -> Outcome {
         other => other.to_string(),
     })?;
     config.encryption_enabled = true;
+    Ok(())
+}
+
+fn freshness_anchor(config: &mut Config, uri: &str) -> Outcome {
+    config.freshness_anchor = match uri.split_once(':') {
+        None if uri == "none" => AnchorSource::none(),
+        Some(("file", path)) if !path.is_empty() => AnchorSource::file(path),
+        _ => return Err("it is none, or file: and a path".into()),
+    };
+    Ok(())
+}
+
+fn freshness_policy(config: &mut Config, word: &str) -> Outcome {
+    config.freshness_policy = match word {
+        "ignore" => FreshnessPolicy::Ignore,
+        "warn" => FreshnessPolicy::Warn,
+        "refuse" => FreshnessPolicy::Refuse,
+        _ => return Err("it is ignore, warn or refuse".into()),
+    };
     Ok(())
 }
 

@@ -57,6 +57,10 @@ impl LightningDbConfig {
     /// use_lock_free_cache = true
     /// use_simd = true
     ///
+    /// [freshness]
+    /// anchor = "file:/elsewhere/mydb.mark"
+    /// policy = "refuse"               # ignore, warn, refuse
+    ///
     /// [encryption]
     /// key = "file:/etc/lightning.key" # where the key is; turns encryption on
     /// enabled = true

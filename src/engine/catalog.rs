@@ -8,11 +8,14 @@ use lightning_db_storage::{Generation, Result, SegmentId, StorageError};
 use lightning_db_sync::Mutex;
 use lightning_db_sync::atomic::{AtomicU64, Ordering};
 
+use crate::freshness::Freshness;
+
 /// The current manifest.
 pub(crate) struct Catalog {
     state: Mutex<State>,
     next_segment: Arc<AtomicU64>,
     next_run: AtomicU64,
+    freshness: Freshness,
 }
 
 struct State {
@@ -24,10 +27,16 @@ struct State {
 
 impl Catalog {
     /// A catalog of `manifest`, which `store` has on disk or will get. Segment ids start at `first_free`.
-    pub(super) fn new(manifest: Manifest, store: ManifestStore, first_free: SegmentId) -> Self {
+    pub(super) fn new(
+        manifest: Manifest,
+        store: ManifestStore,
+        first_free: SegmentId,
+        freshness: Freshness,
+    ) -> Self {
         let next_run = AtomicU64::new(manifest.next_run);
         let next_segment = Arc::new(AtomicU64::new(first_free.0.max(manifest.next_segment.0)));
-        Self { state: Mutex::new(State { manifest, store, is_closed: false }), next_segment, next_run }
+        let state = Mutex::new(State { manifest, store, is_closed: false });
+        Self { state, next_segment, next_run, freshness }
     }
 
     /// Looks at the manifest.
@@ -82,6 +91,7 @@ impl Catalog {
         ctx.vfs.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
         state.store.commit(&next, &ctx.keyring.read(), &*ctx.entropy)?;
         state.manifest = next;
+        self.freshness.remember(&state.manifest);
         then(&state.manifest);
         Ok(())
     }

@@ -34,6 +34,7 @@ use crate::cache::Caches;
 use crate::config::LightningDbConfig;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::freshness::Freshness;
 use crate::observe::Metrics;
 use crate::read::Reader;
 
@@ -56,6 +57,7 @@ impl Engine {
     ) -> Result<Arc<Self>> {
         config.validate()?;
         let vfs = &environment.vfs;
+        freshness(&config, vfs).check_new(path)?;
         let is_new = claim_directory(&**vfs, path)?;
         let held = lock(&**vfs, path).inspect_err(|_| {
             let _ = if is_new { vfs.remove_dir(path) } else { Ok(()) };
@@ -138,6 +140,7 @@ impl Engine {
         })?;
         warn_of_twin(loaded.twin_problem);
         let manifest = loaded.value;
+        freshness(&config, &environment.vfs).check(path, &manifest)?;
         if lock.is_some() && !manifest.is_writable() {
             let what = "it uses features that this version can only read".to_owned();
             return Err(Error::UnsupportedFormat { file: path.join("MANIFEST"), what });
@@ -164,6 +167,7 @@ impl Engine {
         lock: Option<Box<dyn FileLock>>,
     ) -> Result<Arc<Self>> {
         let maps = MapBudget::new(config.mmap_size);
+        let freshness = freshness(&config, &ctx.vfs);
         let tree = open_tree(&ctx, &manifest, &maps)?;
         let mut seed = [0; 8];
         ctx.entropy.fill(&mut seed)?;
@@ -177,7 +181,7 @@ impl Engine {
         Ok(Arc::new(Self {
             read_only: lock.is_none(),
             versions: Versions::new(Version { active, frozen: Vec::new(), tree: Arc::new(tree) }, flushed),
-            catalog: Catalog::new(manifest, manifests, first_free),
+            catalog: Catalog::new(manifest, manifests, first_free, freshness),
             recent: RecentWrites::new(flushed),
             health: Health::default(),
             reader: Reader::new(&config, Arc::clone(&caches)),
@@ -394,6 +398,10 @@ pub(crate) fn lock_for_reading(vfs: &dyn Vfs, directory: &Path) -> Result<Option
 
 fn is_read_only(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn freshness(config: &LightningDbConfig, vfs: &Arc<dyn Vfs>) -> Freshness {
+    Freshness::new(&config.freshness_anchor, config.freshness_policy, vfs)
 }
 
 /// The key of an encrypted database.
