@@ -61,7 +61,11 @@ impl Audit {
         if let Some((salt, ciphertext)) = sealed_object(bytes) {
             let is_known = self.compare(path, salt, ciphertext, 0)?;
             let all = 0..ciphertext.len();
-            return if is_known { Ok(()) } else { self.look_for_repetition(path, salt, ciphertext, &[all]) };
+            return if is_known {
+                Ok(())
+            } else {
+                self.look_for_repetition(path, salt, ciphertext, Some(all))
+            };
         }
         if !bytes.starts_with(MAGIC) || bytes.len() < HEADER_LEN || bytes[SUITE] == 0 {
             return Ok(());
@@ -72,9 +76,14 @@ impl Audit {
         }
         let is_known = self.compare(path, &bytes[SALT], bytes, HEADER_LEN)?;
         match bytes[KIND] {
-            LOG => self.look_for_repetition(path, &bytes[SALT], bytes, &frames(bytes)),
+            LOG => self.look_for_repetition(path, &bytes[SALT], bytes, frames(bytes)),
             _ if is_known || bytes.len() < HEADER_LEN + FOOTER_END => Ok(()),
-            _ => self.look_for_repetition(path, &bytes[SALT], bytes, &[HEADER_LEN..bytes.len() - FOOTER_END]),
+            _ => self.look_for_repetition(
+                path,
+                &bytes[SALT],
+                bytes,
+                Some(HEADER_LEN..bytes.len() - FOOTER_END),
+            ),
         }
     }
 
@@ -112,10 +121,11 @@ impl Audit {
         path: &Path,
         salt: &[u8],
         bytes: &[u8],
-        ciphertexts: &[Range<usize>],
+        ciphertexts: impl IntoIterator<Item = Range<usize>>,
     ) -> Result<(), String> {
         let salt = u64::from_le_bytes(salt.first_chunk().copied().unwrap_or_default());
-        for at in ciphertexts.iter().flat_map(|range| range.start..range.end.saturating_sub(WINDOW - 1)) {
+        for at in ciphertexts.into_iter().flat_map(|range| range.start..range.end.saturating_sub(WINDOW - 1))
+        {
             let window = bytes[at..].first_chunk::<WINDOW>().copied().map_or(0, u64::from_le_bytes);
             if !is_sample(window) {
                 continue;
