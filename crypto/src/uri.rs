@@ -13,9 +13,10 @@ const FORMS: &str = "file:PATH, env:NAME, passphrase-file:PATH, passphrase-env:N
                      passphrase:prompt, exec:PROGRAM";
 
 /// Kinds of key source that other crates or features bring, and which.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("pkcs11", "build with the feature `pkcs11`"),
     ("awskms", "use lightning_db_key_services::key_source, with the feature `awskms`"),
+    ("kmip", "use lightning_db_key_services::key_source, with the feature `kmip`"),
     ("vault", "use lightning_db_key_services::key_source, with the feature `vault`"),
 ];
 

@@ -20,6 +20,8 @@ Keys are named by a URI, never typed themselves:
                          an AES key in an HSM
   awskms:ARN-OR-alias/NAME?region=R
                          a key of AWS KMS
+  kmip:ID?server=HOST:PORT&ca-file=P&cert-file=P&key-file=P
+                         a key of a KMIP server
   vault:MOUNT/KEY?address=URL&token-file=PATH
                          a key of the transit engine of Vault or OpenBao
 

@@ -17,6 +17,8 @@
 mod address;
 #[cfg(feature = "awskms")]
 mod awskms;
+#[cfg(feature = "kmip")]
+mod kmip;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -24,6 +26,8 @@ use lightning_db_crypto::{CryptoError, KeySource};
 
 #[cfg(feature = "awskms")]
 pub use awskms::AwsKmsProvider;
+#[cfg(feature = "kmip")]
+pub use kmip::KmipProvider;
 #[cfg(feature = "vault")]
 pub use vault::VaultProvider;
 
@@ -36,6 +40,8 @@ pub fn key_source(uri: &str) -> Result<KeySource, CryptoError> {
     match uri.split_once(':') {
         #[cfg(feature = "awskms")]
         Some(("awskms", _)) => Ok(KeySource::provider(std::sync::Arc::new(AwsKmsProvider::from_uri(uri)?))),
+        #[cfg(feature = "kmip")]
+        Some(("kmip", _)) => Ok(KeySource::provider(std::sync::Arc::new(KmipProvider::from_uri(uri)?))),
         #[cfg(feature = "vault")]
         Some(("vault", _)) => Ok(KeySource::provider(std::sync::Arc::new(VaultProvider::from_uri(uri)?))),
         _ => KeySource::from_uri(uri),

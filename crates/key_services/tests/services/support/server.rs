@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -32,6 +35,8 @@ impl Server {
     /// goes to `log`.
     pub(crate) fn start(command: &mut Command, port: u16, log: &Path, ready: impl Fn() -> bool) -> Self {
         let output = File::create(log).expect("a log");
+        // A group of its own, for a server may start helpers.
+        command.process_group(0);
         command.stdin(Stdio::null()).stderr(output.try_clone().expect("a log")).stdout(output);
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("{command:?} does not start ({error}): `cargo xtask services` installs what is needed")
@@ -48,14 +53,22 @@ impl Server {
         server
     }
 
+    fn kill(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Some(group) = Pid::from_raw(self.child.id().cast_signed())
+        {
+            kill_process_group(group, Signal::KILL).ok();
+            self.child.wait().ok();
+        }
+    }
+
     fn listens(&self) -> bool {
         TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
     /// Kills it, and waits until nobody listens any more.
     pub(crate) fn stop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().expect("it ended");
+        self.kill();
         let began = Instant::now();
         while self.listens() {
             assert!(began.elapsed() < READY_WITHIN, "somebody still listens at port {}", self.port);
@@ -66,7 +79,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.kill();
     }
 }
