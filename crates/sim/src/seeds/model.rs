@@ -1,6 +1,6 @@
 //! What a database must hold, after each of its commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub(crate) struct History {
     commits: BTreeMap<u64, Commit>,
     waiting: BTreeMap<u64, Commit>,
     applied: u64,
+    /// Numbers after which the state is one of several: commits of unknown outcome can have come in more than one order.
+    unclear: BTreeSet<u64>,
 }
 
 impl History {
@@ -101,10 +103,21 @@ impl History {
         self.applied = sequence;
     }
 
+    /// The state after this commit is one of several, of which nobody knows which.
+    pub(crate) fn doubt(&mut self, sequence: u64) {
+        self.unclear.insert(sequence);
+    }
+
+    /// Whether the state after this commit is one of several.
+    pub(crate) fn is_unclear(&self, sequence: u64) -> bool {
+        self.unclear.contains(&sequence)
+    }
+
     /// Forgets every commit behind `sequence`: they are lost, or given up.
     pub(crate) fn truncate(&mut self, sequence: u64) {
         self.waiting.split_off(&(sequence + 1));
         self.commits.split_off(&(sequence + 1));
+        self.unclear.split_off(&(sequence + 1));
         self.applied = self.applied.min(sequence);
         self.keys.retain(|_, versions| {
             versions.truncate(versions.partition_point(|(at, _)| *at <= sequence));
@@ -142,8 +155,11 @@ impl History {
         self.keys.keys().map(Vec::as_slice)
     }
 
-    /// In what `found`, in the order of keys, differs from the state after commit `sequence`.
+    /// In what `found`, in the order of keys, differs from the state after commit `sequence`, if that is known.
     pub(crate) fn difference(&self, sequence: u64, found: &[(Vec<u8>, Vec<u8>)]) -> Option<String> {
+        if self.is_unclear(sequence) {
+            return None;
+        }
         let mut expected = self.range(sequence, Bound::Unbounded, Bound::Unbounded);
         for (key, value) in found {
             match expected.next() {

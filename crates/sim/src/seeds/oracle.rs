@@ -4,7 +4,7 @@
 //! the moments at which it can have been seen: those between the newest commit before the read and the newest after it.
 //! After a crash the oracle finds which prefix of the commits is there, and whether it may be that one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::model::{Commit, History, Value, show};
@@ -217,20 +217,26 @@ impl Oracle {
         self.history.truncate(sequence);
         let ids: Vec<u64> = self.pending.keys().copied().collect();
         let mut problem = String::new();
+        let mut fitting: Vec<(Vec<u64>, History)> = Vec::new();
         for order in orders(&ids, unknown.len()) {
             let mut history = self.history.clone();
             for (sequence, id) in unknown.iter().zip(&order) {
                 history.learn(*sequence, self.pending[id].clone())?;
             }
             match history.difference(sequence, found) {
-                None => {
-                    self.history = history;
-                    return self.begin_again(sequence);
-                }
+                None => fitting.push((order, history)),
                 Some(difference) => problem = difference,
             }
         }
-        Err(format!("at commit {sequence}: {problem}"))
+        if fitting.is_empty() {
+            return Err(format!("at commit {sequence}: {problem}"));
+        }
+        let (first, mut history) = fitting.swap_remove(0);
+        for (order, _) in &fitting {
+            doubt_between(&mut history, &unknown, &first, order);
+        }
+        self.history = history;
+        self.begin_again(sequence)
     }
 
     /// What was not judged is judged, or concerns what is lost.
@@ -240,6 +246,17 @@ impl Oracle {
         self.review()?;
         self.seen.clear();
         Ok(())
+    }
+}
+
+/// The commits of unknown outcome can have come in two orders: from where these part to where they have had the same.
+fn doubt_between(history: &mut History, unknown: &[u64], one: &[u64], other: &[u64]) {
+    let had = |order: &[u64], count: usize| order[..count].iter().copied().collect::<BTreeSet<u64>>();
+    for (index, number) in unknown.iter().enumerate() {
+        if had(one, index + 1) != had(other, index + 1) {
+            let next = unknown.get(index + 1).copied().unwrap_or(*number + 1);
+            (*number..next).for_each(|number| history.doubt(number));
+        }
     }
 }
 
@@ -323,6 +340,17 @@ mod tests {
         oracle.begin(write(9, b"k", b"9"));
         oracle.settle(5, &entry(b"8"), 3).expect("9 came first");
         assert_eq!(oracle.history.commit(4).map(|commit| commit.id), Some(9));
+    }
+
+    #[test]
+    fn of_two_commits_under_way_that_may_have_come_in_either_order_the_state_between_is_in_doubt() {
+        let mut oracle = three();
+        oracle.begin(write(8, b"x", b"8"));
+        oracle.begin(write(9, b"y", b"9"));
+        let found = [("k", "3"), ("x", "8"), ("y", "9")].map(|(key, value)| (key.into(), value.into()));
+        oracle.settle(5, &found, 3).expect("either came first");
+        let is_unclear: Vec<u64> = (0..=5).filter(|number| oracle.history.is_unclear(*number)).collect();
+        assert_eq!(is_unclear, [4]);
     }
 
     #[test]
