@@ -6,11 +6,13 @@ use std::time::SystemTime;
 
 use lightning_db_backup::{BackupInput, DirectoryStore, ObjectStore, Repository, VersionKind, run_backup};
 use lightning_db_storage::SequenceNumber;
+use lightning_db_storage::audit::AuditEvent;
 use lightning_db_storage::vfs::Vfs;
 
 pub use lightning_db_backup::{BackupSummary, NoProgress, Phase, Progress};
 
 use crate::database::Database;
+use crate::engine::About;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::time::system_time;
@@ -146,6 +148,8 @@ fn back_up_into(
     };
     let announce = |cursor| db.engine.announce_backup(cursor);
     let done = run_backup(&input, store, progress, announce)?;
+    let detail = format!("into the repository {}, backup {}", store.place(), done.backup);
+    db.engine.note(AuditEvent::Exported, About { detail, ..About::default() });
     db.engine.note_backup(view, done.cursor)?;
     let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
     Ok(BackupReport {

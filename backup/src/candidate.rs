@@ -91,6 +91,7 @@ fn version(live: &Manifest, keyspaces: Vec<Keyspace>, segments: Vec<SegmentInfo>
         checkpoints: Vec::new(),
         repositories: Vec::new(),
         retained_runs: Vec::new(),
+        audit: None,
         ..live.clone()
     }
 }

@@ -46,6 +46,7 @@ pub struct Keyring {
     /// The key of the content digests, where it is no longer the one that the master key gives.
     digests: Option<SecretKey>,
     signing: SigningKey,
+    opened_by: Option<SlotId>,
     next_slot: u32,
     slots: Vec<Slot>,
     /// Oldest first; the last is the current one.
@@ -152,6 +153,7 @@ impl Keyring {
             master,
             digests: None,
             signing: SigningKey::from_seed(SecretKey::random(entropy)?),
+            opened_by: None,
             next_slot: 1,
             slots: Vec::new(),
             epochs: Vec::new(),
@@ -178,16 +180,16 @@ impl Keyring {
     pub fn open(bytes: &[u8], provider: Option<&dyn KeyProvider>) -> Result<Self, CryptoError> {
         let parsed = codec::parse(bytes)?;
         let clear = &parsed.clear;
-        let master = match (clear.suite, provider) {
-            (SuiteId::Checksum, None) => SecretKey::from_bytes(NO_SECRET),
+        let (master, opened_by) = match (clear.suite, provider) {
+            (SuiteId::Checksum, None) => (SecretKey::from_bytes(NO_SECRET), None),
             (SuiteId::Checksum, Some(_)) => return Err(CryptoError::NotEncrypted),
             (_, None) => return Err(CryptoError::KeyRequired),
-            (_, Some(provider)) => slots::unlock(clear, provider)?,
+            (_, Some(provider)) => slots::unlock(clear, provider).map(|(key, slot)| (key, Some(slot)))?,
         };
         if !commits_to(&master, clear) {
             return Err(codec::malformed("its commitment is not that of its master key".into()));
         }
-        Self::open_with(parsed, master)
+        Ok(Self { opened_by, ..Self::open_with(parsed, master)? })
     }
 
     /// Opens another stored keyring of this database: an earlier one, or that of a copy that went its own way.
@@ -214,6 +216,7 @@ impl Keyring {
             master,
             digests,
             signing,
+            opened_by: None,
             next_slot: clear.next_slot,
             slots: clear.slots,
             epochs,
@@ -243,6 +246,7 @@ impl Keyring {
             master: self.master.duplicate(),
             digests: self.digests.as_ref().map(SecretKey::duplicate),
             signing: SigningKey::from_seed(self.signing.seed().duplicate()),
+            opened_by: self.opened_by,
             next_slot: self.next_slot,
             slots: self.slots.clone(),
             epochs: self.epochs.iter().map(epoch).collect(),
@@ -272,6 +276,11 @@ impl Keyring {
     /// The slots, by number; none if the database is not encrypted.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.slots.iter().map(|slot| slot.info.clone()).collect()
+    }
+
+    /// The slot whose key opened it; `None` if it was created, is not encrypted, or was opened as a relative.
+    pub fn opened_by(&self) -> Option<SlotId> {
+        self.opened_by
     }
 
     /// The data keys, oldest first.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use lightning_db_backup::Progress;
 use lightning_db_crypto::{CryptoError, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
+use lightning_db_storage::audit::{AuditEvent, AuditLog};
 
 use super::Database;
-use crate::engine::DataKeyInfo;
+use crate::engine::{About, DataKeyInfo};
 use crate::error::{Error, Result};
 
 impl Database {
@@ -32,7 +33,8 @@ impl Database {
     /// `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn add_key(&self, key: KeySource, label: &str) -> Result<SlotId> {
         let provider = named(&key)?;
-        self.engine.change_keyring(Some(&*provider), |keyring, entropy, now| {
+        let about = |slot: &SlotId| of_slot(*slot);
+        self.engine.change_keyring(AuditEvent::KeyAdded, Some(&*provider), about, |keyring, entropy, now| {
             keyring.add_slot(&*provider, label, entropy, now).map_err(label_refused)
         })
     }
@@ -44,7 +46,12 @@ impl Database {
     /// `NotFound` if there is no such slot; `LastKeySlot`; `NotEncrypted`; errors of writing files; `ReadOnly`, `Closed`.
     /// Nothing has changed then.
     pub fn remove_key(&self, slot: SlotId) -> Result<()> {
-        self.engine.change_keyring(None, |keyring, _, _| Ok(keyring.remove_slot(slot)?))
+        self.engine.change_keyring(
+            AuditEvent::KeyRemoved,
+            None,
+            |()| of_slot(slot),
+            |keyring, _, _| Ok(keyring.remove_slot(slot)?),
+        )
     }
 
     /// Wraps the master key anew in one slot: with the key in `key`, or, after a key service has got a new version of its
@@ -56,9 +63,13 @@ impl Database {
     /// key source and of writing files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rewrap_key(&self, slot: SlotId, key: KeySource) -> Result<()> {
         let provider = named(&key)?;
-        self.engine.change_keyring(Some(&*provider), |keyring, entropy, now| {
-            Ok(keyring.rotate_slot(slot, &*provider, entropy, now)?)
-        })
+        let about = |(): &()| of_slot(slot);
+        self.engine.change_keyring(
+            AuditEvent::KeyRewrapped,
+            Some(&*provider),
+            about,
+            |keyring, entropy, now| Ok(keyring.rotate_slot(slot, &*provider, entropy, now)?),
+        )
     }
 
     /// Draws a new data key, which seals every file that is begun from now on, those of the log too. Merges move what
@@ -70,9 +81,12 @@ impl Database {
     /// files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rotate_data_key(&self) -> Result<EpochId> {
         let own = self.own_key()?;
-        let epoch = self
-            .engine
-            .change_keyring(Some(&*own), |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?))?;
+        let epoch = self.engine.change_keyring(
+            AuditEvent::DataKeyRotated,
+            Some(&*own),
+            of_epoch,
+            |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?),
+        )?;
         self.engine.leave_old_log();
         Ok(epoch)
     }
@@ -93,7 +107,8 @@ impl Database {
         let others = keys.iter().map(named).collect::<Result<Vec<_>>>()?;
         let providers: Vec<&dyn KeyProvider> =
             std::iter::once(&*own).chain(others.iter().map(|other| &**other)).collect();
-        let epoch = self.engine.change_keyring(Some(&*own), |keyring, entropy, now| {
+        let event = AuditEvent::MasterKeyRotated;
+        let epoch = self.engine.change_keyring(event, Some(&*own), of_epoch, |keyring, entropy, now| {
             Ok(keyring.rotate_master(&providers, dropped, entropy, now)?)
         })?;
         self.engine.leave_old_log();
@@ -115,6 +130,15 @@ impl Database {
         self.engine.reseal(progress)
     }
 
+    /// What was done with this database's keys, oldest first, and whether anything of that was taken away or changed. A
+    /// database that is not encrypted has no keys, and no entries.
+    ///
+    /// # Errors
+    /// Those of reading the file. Damage is in the result.
+    pub fn audit_log(&self) -> Result<AuditLog> {
+        self.engine.read_audit()
+    }
+
     /// The data keys, oldest first, and what needs each of them.
     #[must_use]
     pub fn data_keys(&self) -> Vec<DataKeyInfo> {
@@ -126,6 +150,14 @@ impl Database {
         let own = self.engine.config.encryption_key.resolve()?;
         own.ok_or_else(|| CryptoError::NotEncrypted.into())
     }
+}
+
+fn of_slot(slot: SlotId) -> About {
+    About { slot: Some(slot), ..About::default() }
+}
+
+fn of_epoch(epoch: &EpochId) -> About {
+    About { epoch: Some(*epoch), ..About::default() }
 }
 
 /// What `key` gives.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lightning_db_storage::audit::AuditHead;
 use lightning_db_storage::manifest::{Manifest, ManifestStore};
 use lightning_db_storage::segment::{SealContext, SegmentIds, SegmentKind};
 use lightning_db_storage::{Generation, Result, SegmentId, StorageError};
@@ -16,6 +17,8 @@ pub(crate) struct Catalog {
     next_segment: Arc<AtomicU64>,
     next_run: AtomicU64,
     freshness: Freshness,
+    /// The newest end of the audit log, for the manifests to come.
+    audit: Mutex<Option<AuditHead>>,
 }
 
 struct State {
@@ -35,8 +38,9 @@ impl Catalog {
     ) -> Self {
         let next_run = AtomicU64::new(manifest.next_run);
         let next_segment = Arc::new(AtomicU64::new(first_free.0.max(manifest.next_segment.0)));
+        let audit = Mutex::new(manifest.audit);
         let state = Mutex::new(State { manifest, store, is_closed: false });
-        Self { state, next_segment, next_run, freshness }
+        Self { state, next_segment, next_run, freshness, audit }
     }
 
     /// Looks at the manifest.
@@ -87,6 +91,7 @@ impl Catalog {
         next.generation = state.manifest.generation.next();
         next.next_segment = SegmentId(self.next_segment.load(Ordering::Relaxed));
         next.next_run = self.next_run.load(Ordering::Relaxed);
+        next.audit = *self.audit.lock();
         let directory = &ctx.directory;
         ctx.vfs.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
         state.store.commit(&next, &ctx.keyring.read(), &*ctx.entropy)?;
@@ -94,6 +99,16 @@ impl Catalog {
         self.freshness.remember(&state.manifest);
         then(&state.manifest);
         Ok(())
+    }
+
+    /// Has the manifests to come name this end of the audit log.
+    pub(super) fn set_audit_head(&self, head: AuditHead) {
+        *self.audit.lock() = Some(head);
+    }
+
+    /// The newest end of the audit log.
+    pub(super) fn audit_head(&self) -> Option<AuditHead> {
+        *self.audit.lock()
     }
 
     /// From now on every commit is `Cancelled`; one that is under way ends first.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lightning_db_storage::audit::AuditEvent;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Fork, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind, segment_file_name};
@@ -15,7 +16,7 @@ use lightning_db_storage::{Incarnation, SegmentId, SequenceNumber, StorageError}
 use super::install::read_filter;
 use super::segments::SegmentTable;
 use super::version::{Layer, ReadView, Run, TreeState, Version};
-use super::{Engine, catalog};
+use super::{About, Engine, catalog};
 use crate::error::{Error, Result};
 
 /// Files are copied in pieces of this many bytes where they cannot be linked.
@@ -93,7 +94,10 @@ impl Engine {
             let parent = target.parent().unwrap_or(Path::new(""));
             Ok(vfs.sync_dir(parent).map_err(|error| StorageError::io("sync", parent, error))?)
         });
-        made.inspect_err(|_| remove_tree(vfs, &staging))
+        made.inspect_err(|_| remove_tree(vfs, &staging))?;
+        let detail = format!("into a copy, {}", target.display());
+        self.note(AuditEvent::Exported, About { detail, ..About::default() });
+        Ok(())
     }
 
     /// A name beside `target` that nobody else uses.
@@ -182,6 +186,7 @@ fn branch_off(manifest: &mut Manifest, incarnation: Incarnation) {
     manifest.repositories.clear();
     manifest.retained_runs.clear();
     manifest.restore_points.retain(|point| point.sequence <= sequence);
+    super::audit::leave_behind(manifest);
     catalog::sweep(manifest);
 }
 

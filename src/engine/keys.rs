@@ -2,10 +2,11 @@
 
 use lightning_db_crypto::{Entropy, EpochId, KeyProvider, Keyring};
 use lightning_db_storage::Result as StorageResult;
+use lightning_db_storage::audit::AuditEvent;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_sync::RwLockUpgradableReadGuard;
 
-use super::Engine;
+use super::{About, Engine};
 use crate::error::{Error, Result};
 
 impl Engine {
@@ -18,10 +19,12 @@ impl Engine {
     /// database goes on with the keyring that it had.
     pub(crate) fn change_keyring<R>(
         &self,
+        event: AuditEvent,
         proof: Option<&dyn KeyProvider>,
+        about: impl FnOnce(&R) -> About,
         edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
     ) -> Result<R> {
-        self.replace_keyring(proof, edit, KeyringStore::commit)
+        self.replace_keyring((event, about), proof, edit, KeyringStore::commit)
     }
 
     /// Forgets a data key that nothing needs, and overwrites the keyring that had it.
@@ -30,11 +33,14 @@ impl Engine {
     /// As [`change_keyring`](Self::change_keyring); `InvalidArgument` if something needs it by now.
     pub(crate) fn forget_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
         let forget = |keyring: &mut Keyring, _: &dyn Entropy, _| Ok(keyring.destroy_epoch(epoch)?);
-        self.replace_keyring(Some(proof), forget, KeyringStore::commit_and_wipe)
+        let about = |(): &()| About { epoch: Some(epoch), ..About::default() };
+        let noted = (AuditEvent::DataKeyDestroyed, about);
+        self.replace_keyring(noted, Some(proof), forget, KeyringStore::commit_and_wipe)
     }
 
     fn replace_keyring<R>(
         &self,
+        (event, about): (AuditEvent, impl FnOnce(&R) -> About),
         proof: Option<&dyn KeyProvider>,
         edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
         commit: fn(&mut KeyringStore, &Keyring, &dyn Entropy) -> StorageResult<()>,
@@ -48,12 +54,24 @@ impl Engine {
         self.health.check()?;
         let current = ctx.keyring.upgradable_read();
         let mut next = current.duplicate();
-        let result = edit(&mut next, &*ctx.entropy, ctx.clock.now_micros())?;
-        if let Some(provider) = proof {
-            Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
-        }
+        let edited = edit(&mut next, &*ctx.entropy, ctx.clock.now_micros()).and_then(|result| {
+            if let Some(provider) = proof {
+                Keyring::open(&next.to_bytes(&*ctx.entropy)?, Some(provider))?;
+            }
+            Ok(result)
+        });
+        let result = match edited {
+            Ok(result) => result,
+            Err(error) => {
+                drop(current);
+                let detail = format!("{}: {}", event.name(), error.kind());
+                self.note(AuditEvent::Refused, About { detail, ..About::default() });
+                return Err(error);
+            }
+        };
         commit(&mut store, &next, &*ctx.entropy)?;
         *RwLockUpgradableReadGuard::upgrade(current) = next;
+        self.note(event, about(&result));
         // The manifest names the keyring, so that an older one is not taken in its place. The change is done without it.
         if let Err(error) = self.change_manifest(|_| {}) {
             tracing::warn!(%error, "an older keyring would still be accepted until the manifest is written again");

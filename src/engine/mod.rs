@@ -8,6 +8,7 @@
 //! compact.rs  runs become fewer runs, and then the base; policy.rs chooses
 //! install.rs  what a flush or a merge made becomes the current version, first on disk, then in memory
 //! keys.rs     slots and data keys; reseal.rs moves everything to the current one
+//! audit.rs    what was done with keys, noted
 //! backup.rs   what a backup copies, held in place; restore.rs replays archived log
 //! open.rs     from files to an engine; redo.rs replays the log; close.rs goes back
 //! ```
@@ -19,6 +20,7 @@
 //! manifest is durable before anything it no longer names is deleted, and before a commit that relies on it is
 //! acknowledged.
 
+mod audit;
 mod background;
 mod backup;
 mod catalog;
@@ -68,6 +70,7 @@ use crate::cache::Caches;
 use crate::config::LightningDbConfig;
 use crate::observe::Metrics;
 use crate::read::Reader;
+pub(crate) use audit::About;
 use catalog::Catalog;
 use commit::Commits;
 pub(crate) use commit::Validate;
@@ -94,6 +97,7 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) hasher: ContentHasher,
     pub(crate) keyring_store: Mutex<KeyringStore>,
+    audit: audit::Audit,
     pub(crate) read_only: bool,
     compression: CompressionSettings,
     maps: Arc<segments::MapBudget>,

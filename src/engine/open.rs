@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lightning_db_crypto::{AeadSuite, DatabaseId, Entropy, KeyProvider, Keyring, PortableAesGcm, SuiteId};
+use lightning_db_storage::audit::AuditEvent;
 use lightning_db_storage::compress::CompressionSettings;
 use lightning_db_storage::directory::{self, FileRole, KEYRING_FILES, LOCK_FILE};
 use lightning_db_storage::keyring_store::KeyringStore;
@@ -73,6 +74,7 @@ impl Engine {
             let manifests = ManifestStore::new(Arc::clone(vfs), path);
             let engine =
                 Self::assemble(config, ctx, manifest, manifests, store, Some(Box::new(Arc::clone(&held))))?;
+            engine.begin_audit(AuditEvent::Created);
             engine.change_manifest(|_| {})?;
             engine.begin_log(WalStart::default())?;
             background::start(&engine)?;
@@ -98,8 +100,11 @@ impl Engine {
         // Whoever died here may have given files their names and not made those durable: all that is written from now on
         // relies on them.
         environment.vfs.sync_dir(path).map_err(|error| StorageError::io("sync", path, error))?;
-        let engine = Self::load(path, config, &environment, Some(held))?;
+        let engine =
+            Self::load(path, config, &environment, Some(held)).inspect_err(|error| tell(path, error))?;
         let start = engine.redo()?;
+        // Only now: an open that fails leaves no entry.
+        engine.begin_audit(AuditEvent::Opened);
         engine.begin_log(start)?;
         engine.remove_orphans();
         background::start(&engine)?;
@@ -117,7 +122,8 @@ impl Engine {
     ) -> Result<Arc<Self>> {
         config.validate()?;
         let while_opening = lock_for_reading(&*environment.vfs, path)?;
-        let engine = Self::load(path, config, &environment, None)?;
+        let engine = Self::load(path, config, &environment, None).inspect_err(|error| tell(path, error))?;
+        tell_slot(path, &engine.ctx.keyring.read());
         let log = engine.open_log()?;
         drop(while_opening);
         engine.replay_in_memory(log)?;
@@ -189,6 +195,7 @@ impl Engine {
             metrics: Metrics::new(Arc::clone(&ctx.clock), config.metrics_enabled),
             hasher,
             keyring_store: Mutex::new(keyring_store),
+            audit: super::audit::Audit::default(),
             trainer: compression.uses_dictionary().then(Arc::default),
             compression,
             pinned: super::memory::Pinned::default(),
@@ -331,7 +338,9 @@ fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
 /// Refuses a directory that holds anything but what a creation leaves that a crash interrupts before there is a manifest:
 /// nothing can have been stored with that.
 fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
-    let is_free = |role: &FileRole| matches!(role, FileRole::Lock | FileRole::Keyring | FileRole::Temporary);
+    let is_free = |role: &FileRole| {
+        matches!(role, FileRole::Lock | FileRole::Keyring | FileRole::Audit | FileRole::Temporary)
+    };
     if directory::list(vfs, path)?.iter().all(|entry| is_free(&entry.role)) {
         return Ok(());
     }
@@ -398,6 +407,17 @@ pub(crate) fn lock_for_reading(vfs: &dyn Vfs, directory: &Path) -> Result<Option
 
 fn is_read_only(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// An open that failed changes nothing, so it is told here and nowhere else.
+fn tell(path: &Path, error: &Error) {
+    tracing::warn!(target: "lightning_db::audit", directory = %path.display(), event = "open_refused", kind = error.kind(), %error);
+}
+
+/// An open for reading writes nothing, either.
+fn tell_slot(path: &Path, keyring: &Keyring) {
+    let slot = keyring.opened_by().map(|slot| slot.0);
+    tracing::info!(target: "lightning_db::audit", directory = %path.display(), event = "opened_read_only", slot);
 }
 
 fn freshness(config: &LightningDbConfig, vfs: &Arc<dyn Vfs>) -> Freshness {
@@ -475,6 +495,7 @@ fn first_manifest(
         restore_points: Vec::new(),
         repositories: Vec::new(),
         retained_runs: Vec::new(),
+        audit: None,
         gaps: Vec::new(),
         page_size: u32::try_from(config.page_size).unwrap_or(u32::MAX),
     })

@@ -25,6 +25,11 @@ pub const LOCK_FILE: &str = "LOCK";
 /// Room set aside for clearing up on a full disk.
 pub const RESERVE_FILE: &str = "RESERVE";
 
+/// The audit log.
+pub const AUDIT_FILE: &str = "AUDIT";
+/// An audit log that was found damaged, set aside.
+pub const DAMAGED_AUDIT_FILE: &str = "AUDIT.damaged";
+
 /// What a name in the directory stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileRole {
@@ -43,6 +48,8 @@ pub enum FileRole {
     Lock,
     /// The reserve.
     Reserve,
+    /// The audit log, or one that was set aside.
+    Audit,
     /// A manifest or keyring that was being written.
     Temporary,
     /// Nothing of ours: it is left alone.
@@ -87,6 +94,8 @@ pub fn classify(name: &str) -> FileRole {
         FileRole::Lock
     } else if name == RESERVE_FILE {
         FileRole::Reserve
+    } else if name == AUDIT_FILE || name == DAMAGED_AUDIT_FILE {
+        FileRole::Audit
     } else if MANIFEST_FILES.iter().chain(&KEYRING_FILES).any(|file| temporary_name(file) == name) {
         FileRole::Temporary
     } else {
@@ -106,6 +115,7 @@ mod tests {
         assert_eq!(classify("MANIFEST.2"), FileRole::Manifest);
         assert_eq!(classify("KEYRING.2.tmp"), FileRole::Temporary);
         assert_eq!(classify("RESERVE"), FileRole::Reserve);
+        assert_eq!(classify("AUDIT"), FileRole::Audit);
         for foreign in ["notes.tmp", "MANIFEST.3", "manifest", "lock", "00ab.base", ""] {
             assert_eq!(classify(foreign), FileRole::Foreign, "{foreign}");
         }

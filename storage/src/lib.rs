@@ -1,5 +1,6 @@
 //! Files, segments, pages, the write-ahead log and the manifest of lightning_db.
 
+pub mod audit;
 pub mod bytes;
 pub mod clock;
 pub mod compress;

@@ -1,5 +1,6 @@
 //! The life of keys: slots, rotation, and what a power cut in the middle of it leaves.
 
+mod audit;
 mod destruction;
 mod freshness;
 mod rotation;

@@ -206,6 +206,7 @@ fn version() -> Manifest {
         restore_points: Vec::new(),
         repositories: Vec::new(),
         retained_runs: Vec::new(),
+        audit: None,
         gaps: Vec::new(),
         page_size: 4096,
     }

@@ -113,13 +113,13 @@ pub(super) fn fill(
 }
 
 /// Finds the slot that the provider opens, and the master key in it.
-pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<SecretKey, CryptoError> {
+pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<(SecretKey, SlotId), CryptoError> {
     // A slot that fails does not hide one behind it that opens; the body's seal covers all slots.
     let mut failure = None;
     for slot in clear.slots.iter().filter(|slot| slot.info.kind == provider.kind()) {
         let ctx = SlotContext { database: clear.database, salt: slot.salt };
         match provider.unwrap(&ctx, &slot.wrapped) {
-            Ok(master) if super::commits_to(&master, clear) => return Ok(master),
+            Ok(master) if super::commits_to(&master, clear) => return Ok((master, slot.info.id)),
             Ok(_) => {
                 let reason = format!("slot {} holds another key than the master key", slot.info.id);
                 failure.get_or_insert(malformed(reason));

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use lightning_db_storage::audit::{self, AuditLog};
 use lightning_db_storage::compress::Dictionary;
-use lightning_db_storage::directory::{self, FileEntry, FileRole, KEYRING_FILES, MANIFEST_FILES};
+use lightning_db_storage::directory::{self, AUDIT_FILE, FileEntry, FileRole, KEYRING_FILES, MANIFEST_FILES};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Manifest, ManifestStore};
 use lightning_db_storage::pointer::{BlockKind, BlockSource};
@@ -68,7 +69,8 @@ pub(super) fn check_directory_entries(
             | FileRole::Manifest
             | FileRole::Keyring
             | FileRole::Lock
-            | FileRole::Reserve => {}
+            | FileRole::Reserve
+            | FileRole::Audit => {}
         }
         check_permissions(ctx, &path, 0o600, report);
     }
@@ -79,6 +81,27 @@ fn check_permissions(ctx: &SealContext, path: &Path, expected: u32, report: &mut
     if let Some(mode) = mode.filter(|mode| mode & 0o077 != 0) {
         let what = format!("others than its owner have access (mode {:o}, not {expected:o})", mode & 0o777);
         report.warning(path, None, what, "take the access of group and others away with chmod go=");
+    }
+}
+
+/// Compares the audit log with what the manifest says of its end.
+pub(super) fn check_audit(ctx: &SealContext, manifest: &Manifest, usage: Use, report: &mut CheckReport) {
+    let path = ctx.directory.join(AUDIT_FILE);
+    match audit::read(&*ctx.vfs, &ctx.directory, &ctx.keyring.read(), manifest.audit) {
+        Err(error) => report.error(error),
+        Ok(AuditLog { problem: Some(problem), .. }) => {
+            report.error(StorageError::corrupt(path, 0, format!("the audit log: {problem}")));
+        }
+        Ok(AuditLog { trailing: 1.., head, .. }) if usage == Use::Closed && manifest.audit.is_some() => {
+            let what = "behind the newest entry is what a crash left";
+            report.warning(
+                &path,
+                Some(head.length),
+                what,
+                "open the database for writing: it is cut off then",
+            );
+        }
+        Ok(_) => {}
     }
 }
 

@@ -133,6 +133,7 @@ pub fn check_database(
     let mut report = CheckReport::default();
     files::check_directory_entries(ctx, manifest, usage, &mut report);
     files::check_twins(ctx, &mut report);
+    files::check_audit(ctx, manifest, usage, &mut report);
     let segments = files::check_segments(ctx, manifest, depth, watch, &mut report)?;
     let hasher = ctx.keyring.read().content_hasher();
     let mut walked = trees::walk_trees(&segments, manifest, &hasher, depth, watch)?;

@@ -30,6 +30,7 @@ use super::types::{
     ArchivedThrough, Features, Fork, Gap, GapReason, HeldSegment, Keyspace, Lineage, Manifest,
     NamedCheckpoint, RepositoryCursor, RestorePoint, RunInfo,
 };
+use crate::audit::AuditHead;
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
 use crate::pointer::BlockPtr;
 use crate::segment::SegmentInfo;
@@ -48,7 +49,9 @@ const MAGIC: &[u8; 8] = b"LDBMANIF";
 const CLEAR_LEN: usize = 80;
 pub(super) const CHECKSUM_LEN: usize = 32;
 const LABEL: &str = "manifest";
-const KNOWN_INCOMPATIBLE: u64 = 0;
+/// The body ends with the head of the audit log.
+const HAS_AUDIT_HEAD: u64 = 1;
+const KNOWN_INCOMPATIBLE: u64 = HAS_AUDIT_HEAD;
 /// Of a repository: the trees of its latest backup follow.
 const TREES_KNOWN: u8 = 1;
 /// Of a repository: behind them follows the end of log that was announced.
@@ -75,9 +78,7 @@ pub(super) fn to_bytes(
 ) -> Result<Vec<u8>> {
     let mut out = ByteWriter::new();
     out.raw(MAGIC).u32(FORMAT_VERSION).u8(keyring.suite_id().to_u8()).raw(&[0; 3]);
-    out.u64(manifest.features.compatible)
-        .u64(manifest.features.read_compatible)
-        .u64(manifest.features.incompatible);
+    out.u64(manifest.features.compatible).u64(manifest.features.read_compatible).u64(incompatible(manifest));
     out.u64(manifest.generation.0).raw(manifest.database.as_bytes()).u32(0).u64(keyring.generation());
     let context = context(manifest.database, manifest.generation);
     let sealed = keyring.seal_small(entropy, LABEL, &context, out.as_slice(), &body(manifest))?;
@@ -118,7 +119,7 @@ impl Manifest {
     pub fn to_plain(&self) -> crate::ZeroizingBytes {
         let body = body(self);
         let mut out = ByteWriter::with_capacity(body.len() + 48);
-        out.u64(self.features.compatible).u64(self.features.read_compatible).u64(self.features.incompatible);
+        out.u64(self.features.compatible).u64(self.features.read_compatible).u64(incompatible(self));
         out.u64(self.generation.0).raw(self.database.as_bytes()).raw(&body);
         crate::ZeroizingBytes::new(out.into_vec())
     }
@@ -143,8 +144,10 @@ impl Manifest {
         let mut input = ByteReader::new(bytes);
         let clear = parse(&mut input).map_err(|error: Malformed| corrupt(&error.to_string()))?;
         if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 {
-            let what =
-                format!("it uses features (bits {:#x}) that this version lacks", clear.features.incompatible);
+            let what = format!(
+                "it uses features (bits {:#x}) that this version lacks",
+                clear.features.incompatible & !KNOWN_INCOMPATIBLE
+            );
             return Err(StorageError::UnsupportedFormat { file: name.to_path_buf(), what });
         }
         let manifest = manifest(&mut input, &clear)
@@ -153,6 +156,11 @@ impl Manifest {
         super::check::check_read(&manifest).map_err(|what| corrupt(&what))?;
         Ok(manifest)
     }
+}
+
+/// The features that a program must know to read what is written for `manifest`.
+fn incompatible(manifest: &Manifest) -> u64 {
+    manifest.features.incompatible | if manifest.audit.is_some() { HAS_AUDIT_HEAD } else { 0 }
 }
 
 fn context(database: DatabaseId, generation: Generation) -> Vec<u8> {
@@ -218,7 +226,7 @@ fn clear<'a>(path: &Path, input: &mut ByteReader<'a>) -> Result<Result<Split<'a>
         Ok(Split { clear, .. }) if clear.features.incompatible & !KNOWN_INCOMPATIBLE != 0 => {
             Err(unsupported(format!(
                 "it uses features (bits {:#x}) that this version lacks",
-                clear.features.incompatible
+                clear.features.incompatible & !KNOWN_INCOMPATIBLE
             )))
         }
         other => Ok(other),
@@ -248,12 +256,16 @@ fn body(m: &Manifest) -> crate::ZeroizingBytes {
         out.raw(&gap.incarnation.0).varint(gap.after.0).varint(gap.through.0).u8(gap.reason as u8);
     });
     out.u32(m.page_size);
+    if let Some(head) = &m.audit {
+        head.encode(&mut out);
+    }
     crate::ZeroizingBytes::new(out.into_vec())
 }
 
 fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malformed> {
     Ok(Manifest {
-        features: clear.features,
+        // Whether there is an audit log is said by the manifest that is written.
+        features: Features { incompatible: clear.features.incompatible & !HAS_AUDIT_HEAD, ..clear.features },
         generation: clear.generation,
         database: clear.database,
         incarnation: take_incarnation(input)?,
@@ -277,6 +289,10 @@ fn manifest(input: &mut ByteReader<'_>, clear: &Clear) -> Result<Manifest, Malfo
         retained_runs: take_list(input, 8, "retained runs", take_run)?,
         gaps: take_list(input, 19, "gaps", take_gap)?,
         page_size: input.u32("page size")?,
+        audit: match clear.features.incompatible & HAS_AUDIT_HEAD {
+            0 => None,
+            _ => Some(AuditHead::decode(input)?),
+        },
     })
 }
 

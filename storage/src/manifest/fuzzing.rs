@@ -167,5 +167,6 @@ fn sample() -> Manifest {
             reason: GapReason::LogDropped,
         }],
         page_size: 4096,
+        audit: None,
     }
 }

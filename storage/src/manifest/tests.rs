@@ -204,6 +204,7 @@ fn full() -> Manifest {
             reason: GapReason::LogDisabled,
         }],
         page_size: 4096,
+        audit: Some(crate::audit::AuditHead { entries: 7, length: 1200, hash: [9; 32] }),
     }
 }
 
@@ -227,7 +228,7 @@ fn plain_bytes_come_back_and_short_ones_are_refused() {
         assert!(matches!(cut, Err(StorageError::Corrupt { .. })), "{len} bytes");
     }
     let mut newer = bytes.to_vec();
-    newer[16] = 1;
+    newer[16] = 2;
     let newer = Manifest::from_plain(name, SuiteId::Aes256Gcm, &newer);
     assert!(matches!(newer, Err(StorageError::UnsupportedFormat { .. })));
 }
@@ -285,7 +286,7 @@ fn a_newer_format_or_an_unknown_feature_is_named_as_such() {
     let fixture = Fixture::new();
     plant(&fixture, |bytes| bytes[8] = 2);
     assert!(matches!(fixture.load(), Err(StorageError::UnsupportedFormat { .. })));
-    plant(&fixture, |bytes| bytes[32] = 1);
+    plant(&fixture, |bytes| bytes[32] = 2);
     assert!(matches!(fixture.load(), Err(StorageError::UnsupportedFormat { .. })));
 }
 

@@ -2,6 +2,7 @@
 
 use lightning_db_crypto::DatabaseId;
 
+use crate::audit::AuditHead;
 use crate::pointer::BlockPtr;
 use crate::segment::SegmentInfo;
 use crate::tree::TreeRef;
@@ -51,6 +52,8 @@ pub struct Manifest {
     pub gaps: Vec<Gap>,
     /// The page size, in bytes, that new segments are written with.
     pub page_size: u32,
+    /// The end of the audit log; `None` if there is none yet.
+    pub audit: Option<AuditHead>,
 }
 
 /// Feature bits: what a program does not know decides what it may do.

@@ -198,6 +198,28 @@ fn a_recovery_key_is_printed_once_and_opens() {
 }
 
 #[test]
+fn what_was_done_with_keys_is_listed_and_a_cut_is_noticed() {
+    let place = Place::with_database();
+    place.secret("second", &"b8".repeat(32));
+    place.ok(["keys", "add", "db", "file:second"]);
+    place.ok(["keys", "rotate", "db"]);
+    let audited = place.json(["keys", "audit", "db"]);
+    let events: Vec<_> = audited["entries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|entry| entry["event"].as_str().expect("text"))
+        .collect();
+    assert_eq!(events, ["created", "opened", "key_added", "opened", "data_key_rotated"]);
+    assert!(place.ok(["keys", "audit", "db"]).contains("key_added"));
+    let log = fs::read(place.path("db/AUDIT")).expect("the log");
+    place.write("db/AUDIT", &log[..log.len() - 1]);
+    let cut = place.run(["keys", "audit", "db"]);
+    assert!(cut.status == 3 && cut.err.contains("ends after 4 of 5 entries"), "{cut:?}");
+    assert_eq!(place.run(["check", "db"]).status, 3);
+}
+
+#[test]
 fn a_database_without_encryption_has_no_keys() {
     let place = Place::new();
     assert_eq!(place.run_bare(["create", "db", "--no-encryption"]).status, 0);

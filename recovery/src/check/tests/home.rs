@@ -307,6 +307,7 @@ fn empty() -> Manifest {
         restore_points: Vec::new(),
         repositories: Vec::new(),
         retained_runs: Vec::new(),
+        audit: None,
         gaps: Vec::new(),
         page_size: 256,
     }

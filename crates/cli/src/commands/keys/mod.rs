@@ -1,5 +1,6 @@
-//! `keys list|add|escrow|remove|rewrap|rotate|epochs|destroy DB`
+//! `keys list|add|escrow|remove|rewrap|rotate|epochs|audit|destroy DB`
 
+mod audit;
 mod destroy;
 mod escrow;
 mod rotate;
@@ -29,6 +30,7 @@ Examples:
   lightning-cli keys rotate ./mydb --now
   lightning-cli keys rotate ./mydb --master --slot-key file:./recovery.key --now
   lightning-cli keys epochs ./mydb
+  lightning-cli keys audit ./mydb
   lightning-cli keys destroy ./mydb --dry-run")]
 pub(crate) struct Command {
     #[command(subcommand)]
@@ -73,6 +75,11 @@ enum Action {
     },
     /// Seal new data with a new data key; merges move the old data to it, --now does so at once
     Rotate(rotate::Rotate),
+    /// List what was done with the keys, and whether anything of that was taken away or changed
+    Audit {
+        /// The database's directory
+        db: PathBuf,
+    },
     /// Destroy one data key, or all keys: what they sealed can never be read again
     Destroy(destroy::Destroy),
     /// List the data keys, and what still needs each of them
@@ -99,6 +106,7 @@ impl Command {
             Action::Remove { db, slot } => remove(session, &db, slot),
             Action::Rewrap { db, slot, uri } => rewrap(session, &db, slot, uri.as_deref()),
             Action::Rotate(rotate) => rotate.run(session),
+            Action::Audit { db } => audit::run(session, &db),
             Action::Destroy(destroy) => destroy.run(session),
             Action::Epochs { db } => rotate::epochs(session, &db),
         }
