@@ -9,5 +9,6 @@ mod importing;
 mod keys;
 mod observing;
 mod recovering;
+mod services;
 mod support;
 mod usage;

@@ -28,6 +28,8 @@ const CREDENTIALS: &str = "credentials come from the usual places: AWS_ACCESS_KE
 /// The only way in which it wraps.
 const METHOD: u8 = 1;
 const MAX_KEY_LEN: usize = 2048;
+const NO_KEY: &str =
+    "the ARN of a key (arn:aws:kms:REGION:ACCOUNT:key/ID), its id, or alias/NAME is expected here";
 
 /// Wraps with a key of AWS KMS.
 pub struct AwsKmsProvider {
@@ -46,14 +48,14 @@ impl AwsKmsProvider {
     pub fn from_uri(uri: &str) -> Result<Self, CryptoError> {
         let uri = ServiceUri::parse(&GRAMMAR, uri)?;
         let key = uri.path();
-        let is_key = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
-        if key.is_empty() || key.len() > MAX_KEY_LEN || !key.chars().all(is_key) {
-            return Err(uri.bad("", "the ARN or id of a key, or alias/NAME, is expected here"));
-        }
         let arn: Vec<&str> = key.split(':').collect();
         let is_arn = matches!(arn[..], ["arn", _, "kms", region, _, resource] if !region.is_empty() && resource.contains('/'));
-        if arn.len() > 1 && !is_arn {
-            return Err(uri.bad("", "this is no ARN of a key: arn:aws:kms:REGION:ACCOUNT:key/ID is one"));
+        if key.len() > MAX_KEY_LEN || !key.chars().all(|c| c.is_ascii_alphanumeric() || ":/_-".contains(c)) {
+            return Err(uri.bad("", NO_KEY));
+        }
+        let is_alias = key.strip_prefix("alias/").is_some_and(|name| !name.is_empty());
+        if !is_arn && !is_alias && !is_id(key) {
+            return Err(uri.bad("", NO_KEY));
         }
         let endpoint = uri.get("endpoint");
         if let Some(endpoint) = endpoint {
@@ -103,6 +105,15 @@ impl KeyProvider for AwsKmsProvider {
     }
 }
 
+/// As AWS gives them: a UUID, or `mrk-` and 32 digits.
+fn is_id(key: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(|c| *c != '-').all(|c| c.is_ascii_hexdigit());
+    match key.strip_prefix("mrk-") {
+        Some(rest) => rest.len() == 32 && digits(rest),
+        None => key.len() == 36 && key.matches('-').count() == 4 && digits(key),
+    }
+}
+
 fn id_of(key: &str) -> &str {
     key.rsplit_once('/').map_or(key, |(_, id)| id)
 }
@@ -136,7 +147,9 @@ mod tests {
     fn a_mistake_is_pointed_at_and_no_secret_repeated() {
         for (uri, reason) in [
             ("awskms:", "at character 8: the ARN"),
-            ("awskms:arn:aws:s3:::bucket", "at character 8: this is no ARN"),
+            ("awskms:arn", "at character 8: the ARN"),
+            ("awskms:alias/", "at character 8: the ARN"),
+            ("awskms:arn:aws:s3:::bucket", "at character 8: the ARN"),
             ("awskms:alias/x?regoin=y", "is it region=?"),
             ("awskms:alias/x?secret-key=hunter2", "at character 16: secret-key= is refused"),
             ("awskms:alias/x?endpoint=http://kms.example", "at character 25: "),

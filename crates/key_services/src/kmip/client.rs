@@ -126,6 +126,11 @@ impl Place {
             Some(error) => {
                 self.unreachable(&format!("it is not the server that ca-file= vouches for: {error}"))
             }
+            None if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                self.unreachable(&format!(
+                    "{error}; it may not take this client's certificate, then see cert-file="
+                ))
+            }
             None => self.unreachable(&error.to_string()),
         }
     }

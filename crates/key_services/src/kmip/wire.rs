@@ -32,7 +32,9 @@ pub(super) fn exchange(
     let operation = payload.operation();
     let request =
         request::to_vec(payload, None).map_err(|_| Failure::Form("the request cannot be encoded"))?;
-    connection.write_all(&request).and_then(|()| connection.flush()).map_err(Failure::Connection)?;
+    if let Err(error) = connection.write_all(&request).and_then(|()| connection.flush()) {
+        return Err(Failure::Connection(said_before_closing(connection).unwrap_or(error)));
+    }
     let mut message = Zeroizing::new(vec![0; HEAD_LEN]);
     connection.read_exact(&mut message).map_err(Failure::Connection)?;
     let len = u32::from_be_bytes([message[4], message[5], message[6], message[7]]) as usize;
@@ -51,6 +53,11 @@ pub(super) fn exchange(
         (ResultStatus::Success, _) => Err(Failure::Form("it answered another question")),
         _ => Err(Failure::Refused(item.result_reason, item.result_message.unwrap_or_default())),
     }
+}
+
+/// Why the other end closed the connection, if it said so: it judges a certificate after this end was content.
+fn said_before_closing(connection: &mut impl Read) -> Option<io::Error> {
+    connection.read(&mut [0]).err().filter(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 /// A connection that lasts until a moment, however slowly the other end speaks.

@@ -9,6 +9,7 @@
 //! | not there at creation: no file is left | real | real | real | real |
 //! | not there at opening: told in time, no file changes, opens later | real | real | real; opens later: double | real |
 //! | service restarted | real (module finalized) | real (sealed, then unsealed) | double (moto forgets its keys: real) | real |
+//! | not there while keys are rotated: nothing changes | – | real | – | – |
 //! | connection or session lost | double | double | double | not shown |
 //! | slow | double | double | double | double |
 //! | throttled, failing for a while | – | double | double | – |

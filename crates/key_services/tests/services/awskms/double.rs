@@ -2,7 +2,7 @@
 
 use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::moto::{Moto, SECRET, in_own_process};
 use crate::support::between::{Action, Between, Request};
-use crate::support::{create, fails_to_create, fails_to_open, key, open, process};
+use crate::support::{SOON, create, fails_to_create, fails_to_open, hurried, key, open, process};
 
-fn uri(moto: &Moto, between: &Between, more: &str) -> String {
+fn uri(moto: &Moto, between: &Between) -> String {
     let uri = moto.uri(&moto.make_key());
-    uri.replace(&format!(":{}", moto.port), &format!(":{}", between.port)) + more
+    uri.replace(&format!(":{}", moto.port), &format!(":{}", between.port))
 }
 
 fn says(code: &'static str, message: &'static str) -> impl Fn(&Request) -> Action + Send + Sync {
@@ -26,7 +26,7 @@ fn says(code: &'static str, message: &'static str) -> impl Fn(&Request) -> Actio
 fn refusals_and_disabled_keys() {
     in_own_process("awskms::double::refusals_and_disabled_keys", |moto| {
         let between = Between::before(moto.port);
-        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, ""));
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between));
         create(&path, key(&uri)).expect("created");
         for (code, message, kind) in [
             ("DisabledException", "arn:aws:kms:x is disabled.", "key_disabled"),
@@ -61,7 +61,7 @@ fn refusals_and_disabled_keys() {
 fn a_service_that_throttles() {
     in_own_process("awskms::double::a_service_that_throttles", |moto| {
         let between = Between::before(moto.port);
-        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, ""));
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between));
         create(&path, key(&uri)).expect("created");
         let asked = AtomicUsize::new(0);
         between.set(move |request| match asked.fetch_add(1, Ordering::Relaxed) {
@@ -75,10 +75,10 @@ fn a_service_that_throttles() {
 
         between.set(says("ThrottlingException", "Rate exceeded"));
         let began = Instant::now();
-        let error = fails_to_open(&path, key(&(uri + "&timeout=2")));
+        let error = fails_to_open(&path, key(&hurried(&uri)));
         assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-        assert!((2..30).contains(&between.seen()), "{} tries", between.seen());
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert!((1..30).contains(&between.seen()), "{} tries", between.seen());
     });
 }
 
@@ -86,20 +86,21 @@ fn a_service_that_throttles() {
 fn a_service_that_is_slow() {
     in_own_process("awskms::double::a_service_that_is_slow", |moto| {
         let between = Between::before(moto.port);
-        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, "&timeout=2"));
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between));
         create(&path, key(&uri)).expect("created");
         between.set(|_| Action::Hang);
         let began = Instant::now();
-        for error in [fails_to_open(&path, key(&uri)), fails_to_create(&moto.folder, key(&uri))] {
+        let hurried = hurried(&uri);
+        for error in [fails_to_open(&path, key(&hurried)), fails_to_create(&moto.folder, key(&hurried))] {
             assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
         }
-        assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         // One late answer leaves time for another try.
         let asked = AtomicUsize::new(0);
         between.set(
             move |_| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Action::Hang } else { Action::Pass },
         );
-        open(&path, key(&uri.replace("timeout=2", "timeout=6"))).expect("opened");
+        open(&path, key(&(uri + "&timeout=16"))).expect("opened");
     });
 }
 
@@ -107,7 +108,7 @@ fn a_service_that_is_slow() {
 fn a_service_that_lies() {
     in_own_process("awskms::double::a_service_that_lies", |moto| {
         let between = Between::before(moto.port);
-        let (path, uri) = (moto.folder.join("db"), uri(moto, &between, "&timeout=2"));
+        let (path, uri) = (moto.folder.join("db"), uri(moto, &between));
         create(&path, key(&uri)).expect("created");
         for (plaintext, kind) in [(BASE64.encode([9; 80]), "wrong_database"), ("AAAA".into(), "key_tampered")]
         {
@@ -119,7 +120,7 @@ fn a_service_that_lies() {
         let error = fails_to_open(&path, key(&uri));
         assert_eq!(error.kind(), "key_provider", "{error}");
         between.set(|_| Action::Answer(200, "<html>".into()));
-        let error = fails_to_open(&path, key(&uri));
+        let error = fails_to_open(&path, key(&hurried(&uri)));
         assert!(["key_provider", "key_unreachable"].contains(&error.kind()), "{error}");
         between.set(|_| Action::Pass);
         open(&path, key(&uri)).expect("nothing stayed broken");
@@ -135,7 +136,7 @@ fn no_credentials() {
     ];
     process::with("awskms::double::no_credentials", &none, |folder| {
         assert!(env::var_os("AWS_ACCESS_KEY_ID").is_none());
-        let uri = "awskms:alias/k?region=eu-west-1&endpoint=http://127.0.0.1:9&timeout=5";
+        let uri = "awskms:alias/k?region=eu-west-1&endpoint=http://127.0.0.1:9";
         let error = fails_to_create(folder, key(uri));
         assert!(matches!(error, Error::KeyRefused { .. }), "{error}");
         assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");

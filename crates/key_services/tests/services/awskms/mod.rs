@@ -3,13 +3,15 @@
 mod double;
 mod moto;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lightning_db::{Database, Error, KeySource};
 use lightning_db_key_services::key_source;
 
 use self::moto::in_own_process;
-use crate::support::{config, create, fails_to_create, fails_to_open, key, life, meddling_from, open};
+use crate::support::{
+    SOON, config, create, fails_to_create, fails_to_open, hurried, key, life, meddling_from, open,
+};
 
 /// Where a ciphertext of moto's ends to be the key's id in the clear.
 const AFTER_KEY_ID: usize = 36;
@@ -31,9 +33,10 @@ fn a_life_with_a_key_and_with_an_alias() {
 fn a_service_that_is_not_there() {
     in_own_process("awskms::a_service_that_is_not_there", |moto| {
         let path = moto.folder.join("db");
-        let uri = moto.uri(&moto.make_key()) + "&timeout=1";
-        create(&path, key(&uri)).expect("created");
-        let db = Database::open(&path, config(key(&uri))).expect("opened");
+        let patient = moto.uri(&moto.make_key());
+        let uri = hurried(&patient);
+        create(&path, key(&patient)).expect("created");
+        let db = Database::open(&path, config(key(&patient))).expect("opened");
         db.add_key(KeySource::passphrase("for recovery"), "recovery").expect("added");
         db.close().expect("closed");
         moto.stop();
@@ -41,11 +44,11 @@ fn a_service_that_is_not_there() {
         for error in [fails_to_open(&path, key(&uri)), fails_to_create(&moto.folder, key(&uri))] {
             assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
         }
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
         open(&path, KeySource::passphrase("for recovery")).expect("opened without the service");
         // It forgets its keys, as moto does.
         moto.start_again();
-        let error = fails_to_open(&path, key(&uri));
+        let error = fails_to_open(&path, key(&patient));
         assert!(matches!(error, Error::NoSuchKey { .. }), "{error}");
     });
 }

@@ -5,28 +5,31 @@ mod server;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lightning_db::Error;
 use lightning_db_key_services::key_source;
 
 use self::server::Kmip;
-use crate::support::{create, fails_to_create, fails_to_open, key, life, meddling_is_noticed, open};
+use crate::support::{
+    SOON, create, fails_to_create, fails_to_open, hurried, key, life, meddling_is_noticed, open,
+};
 
 #[test]
 fn a_life_and_a_restart_of_the_server() {
     let kmip = Kmip::start();
-    let uri = kmip.uri(&kmip.make_key()) + "&timeout=2";
-    life(kmip.path(), &uri);
+    let patient = kmip.uri(&kmip.make_key());
+    let uri = hurried(&patient);
+    life(kmip.path(), &patient);
     let path = kmip.path().join("life");
     kmip.stop();
     let began = Instant::now();
     for error in [fails_to_open(&path, key(&uri)), fails_to_create(kmip.path(), key(&uri))] {
         assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
     }
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     kmip.start_again();
-    open(&path, key(&kmip.uri(uri["kmip:".len()..].split('?').next().expect("an id")))).expect("opened");
+    open(&path, key(&patient)).expect("opened");
 }
 
 #[test]
@@ -68,7 +71,10 @@ fn users_and_servers_that_are_not_trusted() {
     for user in ["mallory", "stranger"] {
         let uri = kmip.uri_by(user, &id);
         for error in [fails_to_open(&path, key(&uri)), fails_to_create(kmip.path(), key(&uri))] {
-            assert!(matches!(error, Error::KeyRefused { .. }), "{user}: {error}");
+            // What a server says as it closes can be lost on the way.
+            let cut_off = matches!(error, Error::KeyUnreachable { .. }) && user == "stranger";
+            assert!(matches!(error, Error::KeyRefused { .. }) || cut_off, "{user}: {error}");
+            assert!(error.to_string().contains("cert-file="), "{user}: {error}");
         }
     }
     let untrusted = kmip.uri(&id).replace("/ca.pem", "/stranger-ca.pem");
@@ -94,13 +100,13 @@ fn a_server_that_says_nothing() {
     create(&path, key(&kmip.uri(&id))).expect("created");
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
-    let uri = kmip.uri(&id).replace(&format!(":{}", kmip.port), &format!(":{port}")) + "&timeout=1";
+    let uri = hurried(&kmip.uri(&id).replace(&format!(":{}", kmip.port), &format!(":{port}")));
     let began = Instant::now();
     for error in [fails_to_open(&path, key(&uri)), fails_to_create(kmip.path(), key(&uri))] {
         assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
         assert!(error.to_string().contains("in time"), "{error}");
     }
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 #[test]

@@ -95,15 +95,15 @@ fn a_token_that_does_not_answer() {
     with_double("a_token_that_does_not_answer", |double| {
         let path = double.hsm.folder.join("db");
         create(&path, key(&double.uri(""))).expect("created");
-        double.fail("C_Login 0 4 1");
+        double.fail("C_Login 0 8 1");
         let began = Instant::now();
         let error = fails_to_open(&path, key(&double.uri("&timeout=1")));
         assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
         assert!(error.to_string().contains("within 1 second"), "{error}");
         let error = fails_to_create(&double.hsm.folder, key(&double.uri("&timeout=1")));
         assert!(matches!(error, Error::KeyUnreachable { .. }), "while the module still hangs: {error}");
-        assert!(began.elapsed() < Duration::from_millis(3500), "{:?}", began.elapsed());
-        open(&path, key(&double.uri("&timeout=30"))).expect("it answers again");
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        open(&path, key(&double.uri("&timeout=60"))).expect("it answers again");
     });
 }
 

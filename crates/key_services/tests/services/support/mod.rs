@@ -10,10 +10,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lightning_db::{Database, Error, KeyProvider, KeySource, LightningDbConfig};
 use lightning_db_crypto::{CryptoError, Entropy, SecretKey, SlotContext, WrappedKey};
 use lightning_db_key_services::key_source;
+
+/// What two operations take at most whose time-out is a second or two, also on a busy machine. With the time-out that holds
+/// unless another is given, they would take longer.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The URI with a time-out of a second, for what is to fail by it. What is to succeed has the time that it needs.
+pub(crate) fn hurried(uri: &str) -> String {
+    format!("{uri}&timeout=1")
+}
 
 /// The key that a URI names.
 pub(crate) fn key(uri: &str) -> KeySource {
@@ -69,7 +79,8 @@ pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A database's life with a key: made, opened, opened by a passphrase beside it, key slot renewed, data key rotated.
+/// A database's life with a key: made, opened, opened by a passphrase beside it; wrapped anew, data key and
+/// master key rotated.
 pub(crate) fn life(folder: &Path, uri: &str) {
     let path = folder.join("life");
     create(&path, key(uri)).expect("created");
@@ -79,7 +90,11 @@ pub(crate) fn life(folder: &Path, uri: &str) {
     db.add_key(KeySource::passphrase("for recovery"), "recovery").expect("a second slot");
     db.add_key(key(uri), "again").expect("a slot of the same key");
     db.remove_key(db.key_slots()[0].id).expect("the first slot is not needed any more");
+    let slot = db.key_slots().into_iter().find(|slot| slot.label == "again").expect("a slot").id;
+    db.rewrap_key(slot, key(uri)).expect("wrapped anew");
     db.rotate_data_key().expect("rotated");
+    db.rotate_master_key(&[key(uri), KeySource::passphrase("for recovery")], &[])
+        .expect("another master key");
     db.close().expect("closed");
     open(&path, key(uri)).expect("opened by the service");
     open(&path, KeySource::passphrase("for recovery")).expect("opened without the service");
