@@ -1,5 +1,5 @@
-//! What a process still has in its memory after it closed a database: no key of ours. The process is a child, and all of
-//! its memory is read from outside.
+//! What a process has in its memory while a database is open: the keys that others are derived from in protected memory and
+//! nowhere else; and after it closed: no key of ours. The process is a child, and all of its memory is read from outside.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,6 +20,8 @@ use lightning_db_crypto::{
 use crate::support::small;
 
 const SCENARIO: &str = "LIGHTNING_TEST_MEMORY_SCENARIO";
+/// How a region is called that the system leaves out of core files.
+const PROTECTED: &str = "protected memory";
 const PLACE: &str = "LIGHTNING_TEST_MEMORY_PLACE";
 
 /// Without a plain copy in this program's text: the child is this program too.
@@ -116,9 +118,25 @@ impl Looked {
     fn memory(&self) -> Vec<(String, Vec<u8>)> {
         let id = self.child.id();
         let memory = File::open(format!("/proc/{id}/mem")).expect("its memory");
-        let maps = fs::read_to_string(format!("/proc/{id}/maps")).expect("its map");
-        let mut regions = Vec::new();
+        let maps = fs::read_to_string(format!("/proc/{id}/smaps")).expect("its map");
+        let mut regions: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut is_read = false;
         for line in maps.lines() {
+            if let Some(flags) = line.strip_prefix("VmFlags:") {
+                // What is not to be in a core file.
+                if flags.split_whitespace().any(|flag| flag == "dd")
+                    && is_read
+                    && let Some((name, _)) = regions.last_mut()
+                {
+                    *name = PROTECTED.to_owned();
+                }
+                continue;
+            }
+            let is_region = line.split_whitespace().next().is_some_and(|first| first.contains('-'));
+            if !is_region {
+                continue;
+            }
+            is_read = false;
             let mut fields = line.split_whitespace();
             let (range, access) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
             let name = fields.nth(3).unwrap_or("anonymous").to_owned();
@@ -127,6 +145,7 @@ impl Looked {
             let mut bytes = vec![0; (at(end) - at(start)) as usize];
             if access.starts_with('r') && memory.read_exact_at(&mut bytes, at(start)).is_ok() {
                 regions.push((name, bytes));
+                is_read = true;
             }
         }
         regions
@@ -251,6 +270,18 @@ fn next_round_key(key: &[u8; 32]) -> [u8; 4] {
     [key[0] ^ last[0] ^ 1, key[1] ^ last[1], key[2] ^ last[2], key[3] ^ last[3]]
 }
 
+/// How often each kind of key was found, in which form and where.
+fn kinds(found: &[(String, String, bool)]) -> BTreeMap<String, u32> {
+    let mut kinds = BTreeMap::new();
+    for (name, region, follows) in found {
+        let name =
+            ["segment key", "data key"].into_iter().find(|kind| name.starts_with(kind)).unwrap_or(name);
+        let form = if *follows { "expanded" } else { "bare" };
+        *kinds.entry(format!("{name}, {form}, in {region}")).or_default() += 1;
+    }
+    kinds
+}
+
 fn look(scenario: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path();
@@ -276,13 +307,12 @@ fn look(scenario: &str) {
         closed.len(),
         schedules(&closed)
     );
-    let mut kinds = BTreeMap::<String, u32>::new();
-    for (name, region, follows) in &closed {
-        let name = if name.starts_with("segment key") { "segment key" } else { name };
-        let form = if *follows { "expanded" } else { "bare" };
-        *kinds.entry(format!("{name}, {form}, in {region}")).or_default() += 1;
-    }
-    println!("{kinds:#?}");
+    println!("in use: {:#?}\nclosed: {:#?}", kinds(&in_use), kinds(&closed));
+    // Segment keys are in use as the cipher's key schedule, and the key of the digests as BLAKE3's state.
+    let is_derived = |name: &str| name.starts_with("segment key") || name == "digest key";
+    let unprotected = in_use.iter().filter(|(name, region, _)| !is_derived(name) && region != PROTECTED);
+    let unprotected: Vec<_> = unprotected.collect();
+    assert!(unprotected.is_empty(), "{scenario}: found in use elsewhere: {unprotected:?}");
     let is_found = |name: &str| in_use.iter().any(|(found, ..)| found.starts_with(name));
     assert!(is_found("master key") && is_found("data key"), "the search finds what is there: {in_use:?}");
     assert!(schedules(&in_use) > 0, "the search finds expanded keys: {in_use:?}");
