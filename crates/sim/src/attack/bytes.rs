@@ -141,7 +141,7 @@ fn expected(target: &Target, layout: &Layout, damage: &Damage) -> (Expect, bool)
     match layout.role {
         Role::Idle => (Expect::Served, false),
         Role::Twin => (Expect::Served, true),
-        Role::Pages => (Expect::Whole, true),
+        Role::Pages | Role::Audit => (Expect::Whole, true),
         // Who restores needs no hint of what the newest record is; who verifies does.
         Role::Object => (Expect::Whole, true),
         Role::Log | Role::OpenLog if meaningless => (Expect::Whole, false),

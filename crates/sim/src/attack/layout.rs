@@ -25,6 +25,8 @@ pub(super) enum Role {
     OpenLog,
     /// Something in a repository.
     Object,
+    /// What was done with keys: no data is in it, and every change to it is found.
+    Audit,
     /// Nothing of it is ever believed.
     Idle,
 }
@@ -104,6 +106,7 @@ fn role(target: &Target, file: &Path) -> Role {
         _ if target.is_repository => Role::Object,
         (_, "run" | "base" | "value") => Role::Pages,
         (_, "wal") => Role::Log,
+        ("AUDIT", _) => Role::Audit,
         _ => Role::Twin,
     }
 }

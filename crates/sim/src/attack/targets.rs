@@ -99,7 +99,7 @@ pub(super) fn cases(targets: &Targets, long: bool) -> Vec<Case> {
     };
     let mut all = Vec::new();
     let (every, logs) = (
-        &[Role::Twin, Role::Pages, Role::Log, Role::OpenLog, Role::Object, Role::Idle][..],
+        &[Role::Twin, Role::Pages, Role::Log, Role::OpenLog, Role::Object, Role::Audit, Role::Idle][..],
         &[Role::Log, Role::OpenLog][..],
     );
     for (target, roles, stride, closely) in [
