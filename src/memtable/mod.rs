@@ -75,6 +75,9 @@ impl Memtable {
     /// # Errors
     /// Those of reading the file, when the memtable was spilled; the same holds for the other reads.
     pub(crate) fn get(&self, key: &[u8], at: SequenceNumber) -> Result<Option<MemHit>> {
+        if self.first_sequence().is_none_or(|first| first > at) {
+            return Ok(None);
+        }
         Ok(self.with(key, |entry| entry.visible(at))?.flatten())
     }
 

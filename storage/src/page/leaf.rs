@@ -52,6 +52,7 @@ pub enum EntryValue<'a> {
 impl<'a> EntryValue<'a> {
     /// Puts together what [`kind`](Self::kind) and [`bytes`](Self::bytes) take apart; the bytes of a delete are ignored.
     #[must_use]
+    #[inline]
     pub const fn new(kind: EntryKind, bytes: &'a [u8]) -> Self {
         match kind {
             EntryKind::Put => Self::Put(bytes),
@@ -161,6 +162,37 @@ impl<'a> Leaf<'a> {
     pub fn value(&self, index: usize) -> EntryValue<'a> {
         read(&mut self.page.behind_key(index)).expect(VALIDATED)
     }
+
+    /// Where the value at `index` is; for whoever looks at it more than once.
+    ///
+    /// # Panics
+    /// When `index` is not below `len()`.
+    #[inline]
+    pub(crate) fn value_place(&self, index: usize) -> ValuePlace {
+        let mut input = self.page.behind_key(index);
+        let value = read(&mut input).expect(VALIDATED);
+        let end = self.page.raw.len() - input.rest().len();
+        ValuePlace { kind: value.kind(), start: (end - value.bytes().len()) as u32, end: end as u32 }
+    }
+
+    /// The value at a place of this page.
+    #[inline]
+    pub(crate) fn value_at(&self, place: ValuePlace) -> EntryValue<'a> {
+        EntryValue::new(place.kind, &self.page.raw[place.start as usize..place.end as usize])
+    }
+}
+
+/// Where a value is in its page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValuePlace {
+    kind: EntryKind,
+    start: u32,
+    end: u32,
+}
+
+impl ValuePlace {
+    /// No value: what a cursor has that stands nowhere.
+    pub(crate) const NONE: Self = Self { kind: EntryKind::Delete, start: 0, end: 0 };
 }
 
 /// Reads what stands behind an entry's key, to see that it is well formed.
@@ -168,6 +200,7 @@ pub(super) fn check(input: &mut ByteReader<'_>) -> Result<(), Malformed> {
     read(input).map(drop)
 }
 
+#[inline]
 fn read<'a>(input: &mut ByteReader<'a>) -> Result<EntryValue<'a>, Malformed> {
     let kind = EntryKind::from_u8(input.u8("entry kind")?).ok_or(Malformed { what: "entry kind" })?;
     match kind {

@@ -32,6 +32,7 @@ use crate::{ZeroizingBytes, pointer::BlockKind};
 
 pub(crate) use build::{PackedPage, PageBuilder};
 pub use inner::{Child, Inner};
+pub(crate) use leaf::ValuePlace;
 pub use leaf::{EntryKind, EntryValue, Leaf, Value};
 
 /// The most bytes in a key.
@@ -51,6 +52,8 @@ pub struct Page {
     /// The head of each suffix, apart from all else: a search looks at little but these.
     heads: Vec<u64>,
     places: Vec<Place>,
+    /// Of an inner page: what stands behind its keys. A walk needs it at every level.
+    children: Vec<Child>,
     level: u8,
     prefix_len: u16,
 }
@@ -81,6 +84,7 @@ impl Page {
             raw: ZeroizingBytes::default(),
             heads: Vec::with_capacity(count),
             places: Vec::with_capacity(count),
+            children: Vec::with_capacity(if level == 0 { 0 } else { count }),
             level,
             prefix_len,
         };
@@ -94,9 +98,9 @@ impl Page {
                 return Err(Malformed { what: "page key" });
             }
             if level == 0 {
-                leaf::check(&mut input)?
+                leaf::check(&mut input)?;
             } else {
-                inner::check(&mut input)?
+                page.children.push(Child::decode(&mut input)?);
             }
             page.heads.push(head);
             page.places.push(Place { suffix: start, suffix_len: suffix.len() as u16 });
@@ -129,7 +133,9 @@ impl Page {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let heads = self.heads.capacity() * size_of::<u64>();
-        size_of::<Self>() + self.raw.capacity() + heads + self.places.capacity() * size_of::<Place>()
+        let places = self.places.capacity() * size_of::<Place>();
+        let children = self.children.capacity() * size_of::<Child>();
+        size_of::<Self>() + self.raw.capacity() + heads + places + children
     }
 
     fn len(&self) -> usize {

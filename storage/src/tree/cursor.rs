@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{PageSource, TreeRef, inner_of, kind_at, leaf_of, load};
-use crate::page::{EntryValue, Inner, Page};
+use crate::page::{EntryValue, Inner, Page, ValuePlace};
 use crate::pointer::{BlockKind, BlockPtr};
 use crate::{Result, ZeroizingBytes};
 
@@ -28,6 +28,7 @@ pub struct Cursor<S> {
     leaf: Option<Arc<Page>>,
     index: usize,
     key: ZeroizingBytes,
+    value: ValuePlace,
     ahead: Ahead,
 }
 
@@ -49,7 +50,8 @@ where
     /// A cursor over `tree` whose pages come from `source`.
     pub fn new(source: S, tree: TreeRef, read_ahead: ReadAhead) -> Self {
         let ahead = Ahead::new(read_ahead.distance);
-        Self { source, tree, path: Vec::new(), leaf: None, index: 0, key: ZeroizingBytes::default(), ahead }
+        let (key, value) = (ZeroizingBytes::default(), ValuePlace::NONE);
+        Self { source, tree, path: Vec::new(), leaf: None, index: 0, key, value, ahead }
     }
 
     /// Goes to the first entry.
@@ -140,12 +142,15 @@ where
     #[inline]
     #[must_use]
     pub fn value(&self) -> EntryValue<'_> {
-        leaf_of(self.leaf.as_ref().expect("the cursor stands on an entry")).value(self.index)
+        leaf_of(self.leaf.as_ref().expect("the cursor stands on an entry")).value_at(self.value)
     }
 
+    #[inline]
     fn stand_on(&mut self, index: usize) -> bool {
         if let Some(page) = &self.leaf {
-            leaf_of(page).key_into(index, &mut self.key);
+            let leaf = leaf_of(page);
+            leaf.key_into(index, &mut self.key);
+            self.value = leaf.value_place(index);
         }
         self.index = index;
         true

@@ -4,25 +4,27 @@ use std::sync::Arc;
 
 use super::{PageSource, TreeRef, inner_of, leaf_of, load};
 use crate::Result;
-use crate::page::{EntryValue, Page};
+use crate::page::{EntryValue, Page, ValuePlace};
 
 /// Where a key was found. It keeps the page alive, and lends the value from it.
 #[derive(Clone, Debug)]
 pub struct LeafHit {
     page: Arc<Page>,
-    index: usize,
+    value: ValuePlace,
 }
 
 impl LeafHit {
     /// The entry at `index` of a leaf.
-    pub(super) fn new(page: &Arc<Page>, index: usize) -> Self {
-        Self { page: Arc::clone(page), index }
+    pub(super) fn new(page: Arc<Page>, index: usize) -> Self {
+        let value = leaf_of(&page).value_place(index);
+        Self { page, value }
     }
 
     /// The entry's value.
+    #[inline]
     #[must_use]
     pub fn value(&self) -> EntryValue<'_> {
-        leaf_of(&self.page).value(self.index)
+        leaf_of(&self.page).value_at(self.value)
     }
 
     /// The page that holds the entry.
@@ -41,7 +43,7 @@ pub fn get(source: &(impl PageSource + ?Sized), tree: &TreeRef, key: &[u8]) -> R
     loop {
         let page = load(source, level, &ptr)?;
         if level == 0 {
-            return Ok(leaf_of(&page).search(key).ok().map(|index| LeafHit { page, index }));
+            return Ok(leaf_of(&page).search(key).ok().map(|index| LeafHit::new(page, index)));
         }
         let inner = inner_of(&page);
         ptr = inner.child(inner.find(key)).ptr;

@@ -1,6 +1,7 @@
 //! Finding many keys at once.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{LeafHit, PageSource, TreeRef, inner_of, kind_at, leaf_of, load};
 use crate::Result;
@@ -48,7 +49,7 @@ pub fn get_many(
             }
             for index in range {
                 if let Ok(place) = leaf_of(&page).search(keys[index]) {
-                    show(index, LeafHit::new(&page, place));
+                    show(index, LeafHit::new(Arc::clone(&page), place));
                 }
             }
         }
