@@ -90,7 +90,7 @@ pub(super) fn check_audit(ctx: &SealContext, manifest: &Manifest, usage: Use, re
     match audit::read(&*ctx.vfs, &ctx.directory, &ctx.keyring.read(), manifest.audit) {
         Err(error) => report.error(error),
         Ok(AuditLog { problem: Some(problem), .. }) => {
-            report.error(StorageError::corrupt(path, 0, format!("the audit log: {problem}")));
+            report.audit_error(&path, format!("the audit log: {problem}"));
         }
         Ok(AuditLog { trailing: 1.., head, .. }) if usage == Use::Closed && manifest.audit.is_some() => {
             let what = "behind the newest entry is what a crash left";

@@ -62,7 +62,7 @@ pub struct Covered {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Data is damaged or missing, or may come to be.
+    /// Data is damaged or missing, or may come to be; or the record of what was done with keys is.
     Error,
     /// No data is affected.
     Warning,
@@ -87,7 +87,7 @@ pub struct Finding {
 }
 
 impl CheckReport {
-    /// Whether nothing was found that affects data.
+    /// Whether nothing was found that affects data, or the record of what was done with keys.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.errors == 0
@@ -110,6 +110,14 @@ impl CheckReport {
     pub(super) fn error(&mut self, error: StorageError) {
         let (file, offset, what, advice) = parts(error);
         self.add(Finding { severity: Severity::Error, phase: self.phase, file, offset, what, advice });
+    }
+
+    /// Adds damage to the audit log, which a backup does not mend: all data may be there.
+    pub(super) fn audit_error(&mut self, file: &Path, what: String) {
+        let advice = "find out who changed it: no data is in it, so there is nothing to restore; the next open for writing \
+                      sets it aside and begins another";
+        let (severity, phase, file) = (Severity::Error, self.phase, file.to_path_buf());
+        self.add(Finding { severity, phase, file, offset: None, what, advice });
     }
 
     /// Adds what affects no data.
