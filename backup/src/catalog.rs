@@ -14,7 +14,8 @@ use crate::{BackupError, Result};
 /// The records of a repository, by number.
 ///
 /// Records stay for ever, and each operation reads them all. So what is large in them is kept only as far as somebody asks for
-/// it: of a deleted backup neither the sealed part nor the list of its segments, and each list of ancestors once for the backups in a row that share it.
+/// it: of a deleted backup neither the sealed part nor the list of its segments, and each list of ancestors once for the
+/// backups in a row that share it.
 #[derive(Debug)]
 pub struct Catalog {
     place: String,
@@ -277,20 +278,23 @@ impl Catalog {
         needed
     }
 
-    /// The keyrings that open what is there. That of a deleted backup stays as long as log that came with it, unless a backup
-    /// of the same history has a later one, which has every key that was not destroyed: it may have the only copy of the
-    /// key of that log.
+    /// The keyrings that open what is there: those of the backups, and of each history whose backups brought log that is
+    /// needed the newest one, that of a deleted backup too. It has every key of the earlier ones that was not destroyed. So a
+    /// keyring that is not needed any more never is again, whatever is deleted.
     pub(crate) fn needed_keyrings(&self) -> Vec<KeyringObject> {
         let log: BTreeSet<String> = self.needed_log().into_iter().map(LogPiece::name).collect();
-        let is_live = |number: &u64| !self.deleted.contains(number);
-        let is_superseded = |backup: &BackupManifest| {
-            self.backups().any(|(_, _, live)| {
-                live.incarnation == backup.incarnation && live.keyring.generation >= backup.keyring.generation
-            })
-        };
+        let brought_log =
+            |(_, backup): &(u64, &BackupManifest)| backup.log.iter().any(|piece| log.contains(&piece.name()));
+        let logged: BTreeSet<Incarnation> =
+            self.all_backups().filter(brought_log).map(|(_, backup)| backup.incarnation).collect();
+        let mut newest: BTreeMap<Incarnation, u64> = BTreeMap::new();
+        for (_, backup) in self.all_backups() {
+            let generation = newest.entry(backup.incarnation).or_default();
+            *generation = backup.keyring.generation.max(*generation);
+        }
         let opens = |(number, backup): &(u64, &BackupManifest)| {
-            let has_log = || backup.log.iter().any(|piece| log.contains(&piece.name()));
-            is_live(number) || has_log() && !is_superseded(backup)
+            let is_newest = || newest.get(&backup.incarnation) == Some(&backup.keyring.generation);
+            !self.deleted.contains(number) || logged.contains(&backup.incarnation) && is_newest()
         };
         self.all_backups().filter(opens).map(|(_, backup)| backup.keyring).collect()
     }

@@ -184,3 +184,28 @@ fn names_of_moments_outlive_the_backup_that_brought_them() {
     let (_, model) = world.restore(RecoveryTarget::Name("then".into()), false).expect("the log leads there");
     assert_eq!(model, world.states[10].1);
 }
+
+#[test]
+fn a_keyring_that_went_with_one_deletion_is_not_missed_after_the_next() {
+    let mut world = World::new(74);
+    world.commits(5);
+    world.backup();
+    let mut newer = Vec::new();
+    for _ in 0..2 {
+        world.db.rotate_data_key().expect("a new data key");
+        world.commits(3);
+        newer.push(world.backup().backup);
+    }
+    for number in newer {
+        Database::delete_backup_in(&world.environment, "/repo", number).expect("deleted");
+    }
+    let options = VerifyOptions {
+        level: Some(VerifyLevel::Contents),
+        encryption_key: key(),
+        ..VerifyOptions::default()
+    };
+    let report = Database::verify_repository_with(&world.environment, "/repo", options, &NoProgress);
+    assert_eq!(report.expect("verified").problems, []);
+    let (_, model) = world.restore(RecoveryTarget::Latest, false).expect("the log leads there");
+    assert_eq!(Some(&model), world.states.last().map(|(_, model)| model));
+}

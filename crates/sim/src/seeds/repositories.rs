@@ -301,9 +301,10 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
             }
             None if unsure => {
                 let (sequence, incarnation) = (summary.sequence.0, summary.incarnation);
-                // Nobody heard what it lost of a log of which one segment is kept.
+                // Nobody heard what it lost of a log of which few segments are kept: each opening and each new data key
+                // begins one.
                 let config = &process.run.config;
-                let may_have_gap = config.max_retained_log <= config.wal_segment_size;
+                let may_have_gap = config.max_retained_log < 64 * config.wal_segment_size;
                 let gap = may_have_gap.then_some((0, sequence.saturating_sub(1)));
                 taken.with(|known| {
                     known.gaps.extend(gap);
