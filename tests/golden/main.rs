@@ -1,8 +1,9 @@
 //! Databases and repositories of every format version that there was, kept as files: every later version opens them, reads
 //! them completely, verifies and restores them, and goes on writing to a copy. A newer format is refused.
 //!
-//! `tests/golden/format-N.zst` is one archive, see `archive.rs`. `cargo test --test golden -- --ignored` writes that of a
-//! new format version; one that is there is never written again.
+//! `tests/golden/format-N.zst` is one archive, see `archive.rs`; `format-N-WHAT.zst` came later, when feature bits or optional
+//! fields were added to that version. `cargo test --test golden -- --ignored` writes that of a new format version; one that
+//! is there is never written again.
 
 mod archive;
 mod life;
@@ -204,7 +205,7 @@ fn every_repository_is_verified_at_each_level_and_restored_to_every_commit_it_re
 #[test]
 #[ignore = "it writes the files of a new format version"]
 fn write_the_files_of_this_format_version() {
-    for (encrypted, name) in [(true, "format-1.zst"), (false, "format-1-plain.zst")] {
+    for (encrypted, name) in [(true, "format-1-audit.zst"), (false, "format-1-audit-plain.zst")] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         assert!(!path.exists(), "{} is there: a new format version has a new name", path.display());
         let archive = life::live(encrypted);
