@@ -88,11 +88,12 @@ impl Engine {
             self.catalog.read(|manifest| manifest.wal.iter().any(|info| info.id == id && info.epoch != epoch))
         };
         let mut ready = self.commits.ready_segment.lock();
-        if let Some(unused) = ready.take_if(|segment| segment.info().epoch != epoch) {
-            let id = unused.info().id;
-            drop(unused);
+        let unused = ready.as_ref().map(PreparedSegment::info).filter(|info| info.epoch != epoch);
+        if let Some(id) = unused.map(|info| info.id) {
             let dropped = |manifest: &mut Manifest| manifest.wal.retain(|info| info.id != id);
+            // It stays ready as long as the manifest lists it: a listed segment that the log passed over would end it.
             self.catalog.commit(&self.ctx, dropped, |_| {})?;
+            drop(ready.take());
             remove_log_file(&self.ctx, id);
         }
         drop(ready);

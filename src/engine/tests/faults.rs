@@ -129,6 +129,28 @@ fn a_manifest_that_does_not_fit_leaves_the_large_values_for_the_next_flush() {
 }
 
 #[test]
+fn a_log_segment_made_ready_stays_so_while_the_manifest_cannot_forget_it() {
+    let world = World::new(9);
+    let (db, plan) = on_a_faulty_disk(&world, &small());
+    db.put(b"k", b"1").expect("put");
+    db.engine.prepare_ahead().expect("a segment made ready");
+    let full = Effect::Fail(std::io::ErrorKind::StorageFull);
+    plan.add(Fault::new(Calls::Only(CallKind::Create), full).on("MANIFEST.tmp").lasting());
+    db.rotate_data_key().expect("the keyring is stored, and the log goes on under the old key");
+    plan.clear();
+    db.put(b"k", b"2").expect("put");
+    db.rotate_data_key().expect("now the log moves on");
+    db.engine.prepare_ahead().expect("another one");
+    db.put(b"k", b"3").expect("put");
+    world.kill(db);
+    let db = world.open(&small()).expect("the log follows");
+    assert_eq!(db.get(b"k").expect("get").as_deref(), Some(&b"3"[..]));
+    db.close().expect("close");
+    drop(db);
+    assert_eq!(world.open(&small()).expect("open").get(b"k").expect("get").as_deref(), Some(&b"3"[..]));
+}
+
+#[test]
 fn a_closed_database_no_longer_touches_its_manifest_or_keyring() {
     let world = World::new(4);
     let db = world.create(&small());
