@@ -127,6 +127,9 @@ pub struct AuditLog {
     pub records: Vec<Option<AuditRecord>>,
     /// The end of what is sound.
     pub head: AuditHead,
+    /// Up to here the manifest names it. What is behind was read, and may not be on stable storage: a sync that failed may
+    /// have forgotten it, and reads show it all the same.
+    pub proven: u64,
     /// Bytes behind that which are no entry: a crash left them.
     pub trailing: u64,
     /// What is missing or was changed of what the manifest names.
@@ -162,7 +165,8 @@ fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>) -> AuditL
     let header = header(keyring.database_id());
     let hash = *blake3::hash(&header).as_bytes();
     let head = AuditHead { entries: 0, length: HEADER_LEN as u64, hash };
-    let mut log = AuditLog { records: Vec::new(), head, trailing: 0, problem: None };
+    let proven = expected.map_or(head.length, |expected| expected.length);
+    let mut log = AuditLog { records: Vec::new(), head, proven, trailing: 0, problem: None };
     let known = expected.map_or(0, |expected| expected.entries);
     if !bytes.starts_with(&header) {
         log.trailing = bytes.len() as u64;
@@ -275,7 +279,7 @@ pub struct AuditWriter {
 }
 
 impl AuditWriter {
-    /// Goes on behind what was read, and cuts off what a crash left behind that. A log that is damaged is set aside, under
+    /// Goes on behind what was read, which is durable then, and cuts off what a crash left behind that. A log that is damaged is set aside, under
     /// another name, in the place of an earlier one, and a new one begun; so is one that is not there.
     ///
     /// # Errors
@@ -287,6 +291,14 @@ impl AuditWriter {
             let file = vfs.open(&path, OpenHow::ReadWrite).map_err(failed)?;
             if log.trailing > 0 {
                 file.set_len(log.head.length).map_err(failed)?;
+            }
+            let unproven = usize::try_from(log.head.length.saturating_sub(log.proven)).unwrap_or(0);
+            if unproven > 0 {
+                let mut entries = vec![0; unproven];
+                file.read_exact_at(&mut entries, log.proven).map_err(failed)?;
+                file.write_all_at(&entries, log.proven).map_err(failed)?;
+            }
+            if log.trailing > 0 || unproven > 0 {
                 file.sync_all().map_err(failed)?;
             }
             return Ok(Self { file, head: log.head });

@@ -151,6 +151,21 @@ fn a_log_segment_made_ready_stays_so_while_the_manifest_cannot_forget_it() {
 }
 
 #[test]
+fn an_audit_entry_that_a_failed_sync_forgot_is_written_again_before_the_log_goes_on() {
+    let world = World::new(10);
+    let (db, plan) = on_a_faulty_disk(&world, &small());
+    let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
+    plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on("AUDIT"));
+    db.rotate_data_key().expect("what cannot be noted stops nothing");
+    world.kill(db);
+    let db = world.open(&small()).expect("open");
+    db.rotate_data_key().expect("a new data key");
+    world.power_cut(db, Keep::Nothing);
+    let db = world.open(&small()).expect("open");
+    assert_eq!(db.engine.read_audit().expect("the log").problem, None);
+}
+
+#[test]
 fn a_closed_database_no_longer_touches_its_manifest_or_keyring() {
     let world = World::new(4);
     let db = world.create(&small());
