@@ -27,6 +27,13 @@ pub(crate) struct About {
     pub(crate) detail: String,
 }
 
+impl Audit {
+    /// Nothing is written from here on: the file is that of whoever opens the database next.
+    pub(super) fn close(&self) {
+        self.0.lock().writer = None;
+    }
+}
+
 impl Engine {
     /// Goes on with the log of a database that is open for writing, or begins one, with `first`. Called before the manifest
     /// is written anew.

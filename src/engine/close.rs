@@ -26,6 +26,7 @@ impl Engine {
         self.reader.close();
         // A backup, a merge or a change of keys may end later than this: what it knows of the files is not theirs then.
         self.catalog.close();
+        self.audit.close();
         let _keys_at_rest = self.keyring_store.lock();
         if self.config.metrics_enabled {
             self.publish_metrics();

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use lightning_db_storage::audit::{AuditEvent, AuditRecord};
 use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep};
 
 use super::support::{Model, PATH, Random, World, assert_holds, small};
 use crate::config::{LightningDbConfig, WalSyncMode};
 use crate::database::Database;
+use crate::engine::About;
 use crate::error::Error;
 
 /// A database that was made in order, and is open on a disk that fails as the plan says.
@@ -151,18 +153,19 @@ fn a_log_segment_made_ready_stays_so_while_the_manifest_cannot_forget_it() {
 }
 
 #[test]
-fn an_audit_entry_that_a_failed_sync_forgot_is_written_again_before_the_log_goes_on() {
-    let world = World::new(10);
-    let (db, plan) = on_a_faulty_disk(&world, &small());
-    let lost = Effect::LoseWrites(std::io::ErrorKind::Other);
-    plan.add(Fault::new(Calls::Only(CallKind::SyncData), lost).on("AUDIT"));
-    db.rotate_data_key().expect("what cannot be noted stops nothing");
-    world.kill(db);
-    let db = world.open(&small()).expect("open");
-    db.rotate_data_key().expect("a new data key");
-    world.power_cut(db, Keep::Nothing);
-    let db = world.open(&small()).expect("open");
-    assert_eq!(db.engine.read_audit().expect("the log").problem, None);
+fn a_closed_database_no_longer_writes_to_the_audit_log_of_another_process() {
+    let world = World::new(11);
+    let db = world.create(&small());
+    db.close().expect("close");
+    let other = world.open(&small()).expect("open");
+    other.rotate_data_key().expect("a new data key");
+    // As a copy or a backup does that ends after the close.
+    db.engine.note(AuditEvent::Exported, About::default());
+    other.rotate_data_key().expect("a new data key");
+    let log = other.engine.read_audit().expect("the log");
+    let is_exported = |record: &AuditRecord| record.event == AuditEvent::Exported;
+    assert_eq!((log.problem, log.records.iter().flatten().any(is_exported)), (None, false));
+    other.close().expect("close");
 }
 
 #[test]
