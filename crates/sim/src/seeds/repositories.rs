@@ -34,6 +34,8 @@ pub(crate) struct Repositories {
 struct Known {
     place: PathBuf,
     backups: BTreeMap<u64, Made>,
+    /// The histories that it ever had a backup of: the log of one that was deleted may still be reached.
+    histories: BTreeSet<[u8; 16]>,
     /// Some backup or deletion was cut short.
     is_unsure: bool,
     /// The same, and no backup was made since.
@@ -149,6 +151,7 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
         repositories.all.push(Known {
             place,
             backups: BTreeMap::new(),
+            histories: BTreeSet::new(),
             is_unsure: false,
             was_cut_short: false,
             may_diverge: false,
@@ -216,6 +219,7 @@ impl Client<'_> {
             known.was_cut_short = false;
             known.is_settled_by_a_writer();
             let made = Made { sequence, incarnation, began, is_hearsay: false };
+            known.histories.insert(incarnation.0);
             known.backups.insert(report.backup, made);
             // Behind a gap nothing can be reached before the next backup's own trees.
             let gaps = report.lost_log.iter().map(|(after, _)| (after.0, sequence.saturating_sub(1)));
@@ -309,6 +313,7 @@ fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
                 taken.with(|known| {
                     known.gaps.extend(gap);
                     let made = Made { sequence, incarnation, began, is_hearsay: true };
+                    known.histories.insert(incarnation.0);
                     known.backups.insert(summary.number, made)
                 });
             }
@@ -467,7 +472,7 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
         .collect();
     let (first, last) = (of_this.iter().min().copied(), of_this.iter().max().copied());
     let (first, last) = (first.unwrap_or(backup.sequence), last.unwrap_or(backup.sequence));
-    let is_single = made.iter().all(|(_, made)| made.incarnation == backup.incarnation);
+    let is_single = known.histories.len() < 2;
     let incarnation = (!is_single || random.once_in(3)).then_some(backup.incarnation);
     let is_certain = |sequence: u64| {
         let is_logged = run.config.wal_enabled && known.leads_to(backup.incarnation, sequence);
