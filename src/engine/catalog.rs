@@ -127,8 +127,7 @@ pub(super) fn sweep(manifest: &mut Manifest) {
     let mut needed = std::collections::BTreeSet::new();
     needed
         .extend(manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.segments).map(|held| held.id));
-    let runs = manifest.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
-    needed.extend(runs.flat_map(|run| &run.segments).copied());
+    needed.extend(manifest.run_segments());
     let retained = manifest.retained_runs.iter();
     needed.extend(retained.flat_map(|run| run.segments.iter().chain(&run.value_segments)).copied());
     let run_is_gone = |kind| kind == SegmentKind::Run;

@@ -131,13 +131,7 @@ impl Engine {
 
 /// The trees of a manifest, as a checkpoint.
 fn checkpoint_of(manifest: &Manifest, name: &str, made_micros: i64) -> NamedCheckpoint {
-    let runs: BTreeSet<SegmentId> = manifest
-        .keyspaces
-        .iter()
-        .flat_map(|keyspace| &keyspace.runs)
-        .flat_map(|run| &run.segments)
-        .copied()
-        .collect();
+    let runs = manifest.run_segments();
     let is_used = |info: &&SegmentInfo| match info.kind {
         SegmentKind::Run => runs.contains(&info.id),
         _ => info.live_bytes > 0,

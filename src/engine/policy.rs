@@ -116,13 +116,7 @@ pub(super) fn reseal_step(manifest: &Manifest, epoch: EpochId) -> Option<Work> {
 
 /// Live bytes that another data key than that of `epoch` sealed.
 pub(super) fn outdated_bytes(manifest: &Manifest, epoch: EpochId) -> u64 {
-    let of_runs: BTreeSet<SegmentId> = manifest
-        .keyspaces
-        .iter()
-        .flat_map(|keyspace| &keyspace.runs)
-        .flat_map(|run| &run.segments)
-        .copied()
-        .collect();
+    let of_runs = manifest.run_segments();
     let runs = manifest.segments.iter().filter(|info| info.epoch != epoch && of_runs.contains(&info.id));
     let runs: u64 = runs.map(|info| info.stored_bytes).sum();
     runs + outdated_live(manifest, epoch).map(|info| info.live_bytes).sum::<u64>()

@@ -191,13 +191,7 @@ fn give_up_waiting_runs(manifest: &mut Manifest, epoch: EpochId) {
 fn data_key(manifest: &Manifest, key: &EpochInfo, is_current: bool) -> DataKeyInfo {
     let sealed: BTreeSet<SegmentId> =
         manifest.segments.iter().filter(|info| info.epoch == key.id).map(|info| info.id).collect();
-    let of_runs: BTreeSet<SegmentId> = manifest
-        .keyspaces
-        .iter()
-        .flat_map(|keyspace| &keyspace.runs)
-        .flat_map(|run| &run.segments)
-        .copied()
-        .collect();
+    let of_runs = manifest.run_segments();
     let files = || manifest.segments.iter().filter(|info| sealed.contains(&info.id));
     let live = files().map(|info| match info.kind {
         SegmentKind::Run if of_runs.contains(&info.id) => info.stored_bytes,

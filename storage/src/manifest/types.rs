@@ -1,5 +1,7 @@
 //! What a manifest says. Plain data: its meaning is in the engine, its bytes in the codec.
 
+use std::collections::BTreeSet;
+
 use lightning_db_crypto::DatabaseId;
 
 use crate::audit::AuditHead;
@@ -54,6 +56,15 @@ pub struct Manifest {
     pub page_size: u32,
     /// The end of the audit log; `None` if there is none yet.
     pub audit: Option<AuditHead>,
+}
+
+impl Manifest {
+    /// The segments of the runs, those of retained runs and of checkpoints left out.
+    #[must_use]
+    pub fn run_segments(&self) -> BTreeSet<SegmentId> {
+        let runs = self.keyspaces.iter().flat_map(|keyspace| &keyspace.runs);
+        runs.flat_map(|run| &run.segments).copied().collect()
+    }
 }
 
 /// Feature bits: what a program does not know decides what it may do.
