@@ -335,7 +335,9 @@ impl WalWriter {
             }
         }
         self.add_records(&mut reader, 0, &mut first)?;
-        self.append_frame(FrameKind::Commits, LAST_OF_LARGE, sequence)
+        // What was thought not to fit one frame, by the most that it could take, may have fitted after all.
+        let flags = if first { 0 } else { LAST_OF_LARGE };
+        self.append_frame(FrameKind::Commits, flags, sequence)
     }
 
     /// Adds records until `rest` bytes of them are left.

@@ -146,13 +146,16 @@ impl<'a> Client<'a> {
 
     /// The length of a value.
     pub(crate) fn len(&mut self) -> usize {
+        let largest_frame = self.run.config.wal_segment_size / 4 * 3;
         let random = &mut self.random;
         (match random.below(100) {
             0..5 => 0,
             5..60 => 1 + random.below(60),
             60..92 => random.below(1000),
             92..98 => 1000 + random.below(8000),
-            98 => 40_000 + random.below(40_000),
+            98 if random.once_in(2) => 40_000 + random.below(40_000),
+            // With its key and what stands before them, about as long as a frame of the log may be.
+            98 => largest_frame - 16 - random.below(32),
             _ => {
                 let more = if random.once_in(4) { 300_000 } else { 4000 };
                 65_536 + random.below(more)

@@ -114,6 +114,32 @@ fn a_large_commit_goes_on_over_segments_and_is_streamed() {
 }
 
 #[test]
+fn commits_about_as_long_as_a_frame_come_back() {
+    let home = Home::new(SMALL);
+    let mut writer = home.writer(WalStart::default()).unwrap();
+    let longest = (MIN_SEGMENT_SIZE / 4 * 3) as usize;
+    let mut expected = Vec::new();
+    for len in longest - 100..=longest {
+        for streamed in [false, true] {
+            let n = expected.len() as u64 + 1;
+            // In two values, since one of that length is always streamed.
+            let (first, second) = (vec![1; len / 2], vec![2; len - len / 2]);
+            let mut ops = CommitOps::new();
+            if streamed {
+                ops.put_from(b"a", first.len() as u64, first.as_slice());
+            } else {
+                ops.put(b"a", &first);
+            }
+            ops.put(b"b", &second);
+            commit(&mut writer, n, &mut ops).unwrap();
+            let seen = vec![(b"a".to_vec(), Some(first.clone())), (b"b".to_vec(), Some(second.clone()))];
+            expected.push(Seen::Commit(n, seen));
+        }
+    }
+    assert!(home.read().unwrap().0 == expected);
+}
+
+#[test]
 fn a_value_that_ends_early_voids_its_commit_and_nothing_else() {
     let home = Home::new(SMALL);
     let mut writer = home.writer(WalStart::default()).unwrap();
