@@ -51,6 +51,8 @@ const SALT_LEN: usize = SALT.end - SALT.start;
 const TAG_LEN: usize = 16;
 /// The hash that ends every file that holds a small sealed object.
 const CHECKSUM_LEN: usize = 32;
+/// Where the slots of a keyring begin, behind their number.
+const KEYRING_SLOTS: usize = 113;
 
 impl Audit {
     /// Looks at a file's bytes.
@@ -181,11 +183,13 @@ fn sealed_object(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
             let length_at = 16 + number(12)?;
             (length_at + 4 + EPOCH_LEN, length_at + 4 + number(length_at)?)
         }
-        // A keyring's slots have any length; its body is what ends where its length says.
         b"LDBKEYS\0" => {
-            let is_length =
-                |at: &usize| number(*at).is_some_and(|len| len > 0 && at + 4 + len == content_end);
-            ((113..content_end).find(is_length)? + 4, content_end)
+            let mut slots = 0..number(KEYRING_SLOTS - 4)?;
+            // A slot: number, time, salt, commitment, and four fields that begin with their lengths.
+            const SLOT_FIELDS: usize = 4 + 8 + 32 + 32;
+            let behind_field = |at: usize, _| Some(at + 4 + number(at)?);
+            let behind_slot = |at: usize, _| (0..4).try_fold(at + SLOT_FIELDS, behind_field);
+            (slots.try_fold(KEYRING_SLOTS, behind_slot)? + 4, content_end)
         }
         _ => return None,
     };
@@ -314,6 +318,32 @@ mod tests {
         let mut torn = object(2, &first);
         torn.truncate(300);
         look(&torn).expect("what is not whole tells nothing");
+    }
+
+    #[test]
+    fn bytes_of_a_slot_are_not_taken_for_the_body_of_a_keyring() {
+        let mut random = crate::random::Random::new(5);
+        let slot_salt = random.noise(32);
+        let mut keyring = || {
+            let mut bytes = vec![0; KEYRING_SLOTS];
+            bytes[..8].copy_from_slice(b"LDBKEYS\0");
+            bytes[KEYRING_SLOTS - 4] = 1;
+            // The first number in the slot is what follows it, as the length of a body would be.
+            let sealed = [random.noise(SALT_LEN), random.noise(300), random.noise(TAG_LEN)].concat();
+            let follows = 8 + 32 + 32 + 4 * 4 + 4 + sealed.len();
+            let slot = [&(follows as u32).to_le_bytes(), &[0; 8][..], &slot_salt, &[0; 32 + 4 * 4]].concat();
+            bytes.extend([&slot, &(sealed.len() as u32).to_le_bytes()[..], &sealed].concat());
+            let checksum = blake3::hash(&bytes);
+            bytes.extend(checksum.as_bytes());
+            bytes
+        };
+        let (first, second) = (keyring(), keyring());
+        let mut audit = Audit::default();
+        audit.look(Path::new("KEYRING"), &first).expect("new");
+        audit.look(Path::new("KEYRING"), &second).expect("its body has a salt of its own");
+        let (salt, _) = sealed_object(&first).expect("it is whole");
+        let body = first.len() - CHECKSUM_LEN - TAG_LEN - 300 - SALT_LEN;
+        assert_eq!(salt, &first[body..body + SALT_LEN]);
     }
 
     #[test]
