@@ -49,6 +49,8 @@ mod source;
 mod stack;
 mod uri;
 
+#[cfg(feature = "fips")]
+pub use aead::FipsAesGcm;
 pub use aead::{
     AeadKey, AeadSuite, Checksum, NONCE_LEN, Nonce, PortableAesGcm, RingAesGcm, SuiteId, TAG_LEN, Tag,
     default_suite,

@@ -73,6 +73,10 @@ impl LightningDbConfig {
                 "a key is given while `encryption_enabled` is false, and the data would not be encrypted: \
                  set it to true, or leave out the key",
             )),
+            (true, false) if cfg!(feature = "fips") && !self.use_simd => Err(Error::config(
+                "use_simd",
+                "false asks for the portable cipher, and this build encrypts by its FIPS module alone: set it to true",
+            )),
             _ => Ok(()),
         }
     }

@@ -102,6 +102,15 @@ fn encryption_key_is_the_only_one_that_opens() {
     assert!(with(KeySource::raw(KEY)).is_ok());
 }
 
+#[cfg(feature = "fips")]
+#[test]
+fn with_the_fips_module_use_simd_cannot_choose_another_cipher() {
+    let config = LightningDbConfig { use_simd: false, ..small() };
+    let refused = Machine::new(2).open(&config).expect_err("the portable cipher is not validated");
+    assert!(matches!(&refused, Error::InvalidConfig { option, .. } if *option == "use_simd"), "{refused}");
+}
+
+#[cfg(not(feature = "fips"))]
 #[test]
 fn use_simd_chooses_who_encrypts_and_each_reads_what_the_other_wrote() {
     let (machine, mut random, mut model) = (Machine::new(2), Random(2), Model::new());

@@ -25,6 +25,8 @@ usage: cargo xtask COMMAND
           plants bugs, and says which campaign finds each; with --check, only whether
           they can be planted
   models  tries every order in which a few threads can use caches, versions and commits
+  fips    builds with the FIPS module of AWS-LC, and runs the tests of ciphers, secrecy, options and old
+          files with it. On Debian it installs CMake and Go, which its build needs
   asan    unit tests and stress under AddressSanitizer, with the stable compiler
   bench   [OPTION…]  measures lightning_db beside its peers, which it builds first (that takes
           many minutes once); --quick for a first look, --help for the options";
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy(&root),
         Some("mutants") => mutants::run(&root, &env::args().skip(2).collect::<Vec<_>>()),
         Some("models") => threads::models(&root),
+        Some("fips") => fips(&root),
         Some("asan") => threads::asan(&root),
         Some("bench") => bench(&root, &env::args().skip(2).collect::<Vec<_>>()),
         _ => {
@@ -105,6 +108,16 @@ fn test(root: &Path) -> Result<(), String> {
 /// Looks for the ways to lose data: crashes, faults, attacks, concurrent transactions.
 fn campaigns(root: &Path) -> Result<(), String> {
     cargo(root, &["run", "--profile", "sim", "-p", "lightning_db_sim", "--", "ci"], &[])
+}
+
+/// The tests that show which cipher is at work, by the FIPS module.
+fn fips(root: &Path) -> Result<(), String> {
+    services::packages("builds of the FIPS module", &[("cmake", "cmake"), ("go", "golang-go")])?;
+    let feature = ["--features", "fips"];
+    cargo(root, &[&["test", "-p", "lightning_db_crypto"][..], &feature].concat(), &[])?;
+    let programs = ["--test", "secrecy", "--test", "options", "--test", "golden"];
+    cargo(root, &[&["test", "-p", "lightning_db"][..], &feature, &programs].concat(), &[])?;
+    cargo(root, &[&["build", "-p", "lightning_cli"][..], &feature].concat(), &[])
 }
 
 /// Builds the benchmark, a workspace of its own, where its settings of the compiler are found, and runs it.

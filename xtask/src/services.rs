@@ -14,7 +14,7 @@ const HOME: &str = "target/services";
 
 /// Installs what is missing.
 pub(crate) fn provide(root: &Path) -> Result<(), String> {
-    packages()?;
+    packages("the tests of key services", &PROGRAMS)?;
     python_packages(root)
 }
 
@@ -41,13 +41,14 @@ fn python_packages(root: &Path) -> Result<(), String> {
     fs::write(&stamp, text).map_err(failed)
 }
 
-fn packages() -> Result<(), String> {
+/// Installs the packages of programs that are missing; `who` needs them.
+pub(crate) fn packages(who: &str, programs: &[(&str, &str)]) -> Result<(), String> {
     let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let hint = format!("the tests of key services need {}", missing.join(", "));
+    let hint = format!("{who} need {}", missing.join(", "));
     apt_get(&missing, &hint)
 }
 

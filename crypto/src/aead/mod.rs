@@ -1,7 +1,8 @@
-//! Sealing bytes under a key: one trait, two implementations of AES-256-GCM, and a checksum for
-//! databases without a key.
+//! Sealing bytes under a key: one trait, its implementations by AES-256-GCM, and a checksum for databases without a key.
 
 mod aes_gcm;
+#[cfg(feature = "fips")]
+mod aws_lc;
 mod checksum;
 mod ring;
 
@@ -9,6 +10,8 @@ use std::{fmt, sync::Arc};
 
 use crate::{CryptoError, SecretKey};
 
+#[cfg(feature = "fips")]
+pub use self::aws_lc::FipsAesGcm;
 pub use self::{aes_gcm::PortableAesGcm, checksum::Checksum, ring::RingAesGcm};
 
 /// Length of a tag in bytes.
@@ -99,8 +102,11 @@ impl fmt::Debug for dyn AeadKey {
     }
 }
 
-/// The suite of new encrypted databases, in its fastest implementation.
+/// The suite of new encrypted databases: by the FIPS module with the feature `fips`, else in its fastest implementation.
 pub fn default_suite() -> Arc<dyn AeadSuite> {
+    #[cfg(feature = "fips")]
+    return Arc::new(FipsAesGcm);
+    #[cfg(not(feature = "fips"))]
     Arc::new(RingAesGcm)
 }
 
