@@ -272,6 +272,7 @@ impl Restore<'_> {
                 time_micros: end.time_micros,
             }),
             announced: None,
+            announced_trees: None,
             lineage: Lineage::Rebase,
         }];
     }

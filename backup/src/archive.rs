@@ -4,13 +4,13 @@
 //! database's log too, with the same tag. Otherwise another copy of the database was here, and the two histories must
 //! not be mixed.
 
-use lightning_db_storage::manifest::{ArchivedThrough, Lineage, Manifest, RepositoryCursor, RestorePoint};
-use lightning_db_storage::segment::{SealContext, SegmentInfo};
+use lightning_db_storage::manifest::{ArchivedThrough, Manifest, RepositoryCursor, RestorePoint};
+use lightning_db_storage::segment::SealContext;
 use lightning_db_storage::wal::{ArchivePiece, WalPosition, WalSegmentInfo, export_range};
 use lightning_db_storage::{FrameNumber, Incarnation, SequenceNumber, StorageError};
 
 use crate::catalog::Catalog;
-use crate::manifest::LogPiece;
+use crate::manifest::{LogPiece, trees_digest};
 use crate::{BackupError, Result};
 
 /// Log that the database no longer has and the repository never got.
@@ -99,12 +99,12 @@ fn check_unlogged(input: &LogInput<'_>, catalog: &Catalog) -> Result<()> {
         return Ok(());
     }
     // A backup that this database made, and did not hear the end of, has the trees that were announced.
-    let announced: &[SegmentInfo] = match input.cursor.map(|cursor| &cursor.lineage) {
-        Some(Lineage::Version { segments, .. }) => segments,
-        _ => &[],
-    };
+    let trees = || trees_digest(backup.segments.iter().map(|object| (object.id, object.hash)));
+    if input.cursor.and_then(|cursor| cursor.announced_trees).is_some_and(|announced| announced == trees()) {
+        return Ok(());
+    }
     let has = |object: &crate::SegmentObject| {
-        let mut segments = input.manifest.segments.iter().chain(announced);
+        let mut segments = input.manifest.segments.iter();
         segments.any(|info| info.id == object.id && info.content_hash == object.hash)
     };
     if backup.flushed_sequence <= input.manifest.flushed_sequence && backup.segments.iter().all(has) {

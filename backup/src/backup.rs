@@ -22,7 +22,7 @@ use crate::archive::{Archived, LogInput, LostLog, archive, check_history};
 use crate::candidate::{VersionKind, choose};
 use crate::catalog::Catalog;
 use crate::manifest::{
-    BackupManifest, KeyringObject, LogPiece, Record, RecordBody, RepositoryId, SegmentObject,
+    BackupManifest, KeyringObject, LogPiece, Record, RecordBody, RepositoryId, SegmentObject, trees_digest,
 };
 use crate::repository::Repository;
 use crate::store::{ObjectStore, Put};
@@ -396,6 +396,9 @@ impl Run<'_> {
             last_backup: newest.max(known.map(|known| known.last_backup)).unwrap_or(0),
             archived: held.or_else(|| known.and_then(|known| known.archived)),
             announced: self.log_end(version, archived),
+            announced_trees: Some(trees_digest(
+                version.segments.iter().map(|info| (info.id, info.content_hash)),
+            )),
             lineage: lineage(version.clone()),
         }
     }
@@ -439,6 +442,7 @@ impl Run<'_> {
                 last_backup: record.number,
                 archived: log_end,
                 announced: None,
+                announced_trees: None,
                 lineage: lineage(version),
             },
         }

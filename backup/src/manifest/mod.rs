@@ -333,3 +333,14 @@ impl Record {
         }
     }
 }
+
+/// By what the trees of a backup are known: their segments and what is in them.
+pub(crate) fn trees_digest(segments: impl Iterator<Item = (SegmentId, [u8; 32])>) -> [u8; 32] {
+    let mut segments: Vec<_> = segments.collect();
+    segments.sort_unstable();
+    let mut digest = blake3::Hasher::new();
+    for (id, hash) in segments {
+        digest.update(&id.0.to_le_bytes()).update(&hash);
+    }
+    digest.finalize().into()
+}

@@ -165,6 +165,25 @@ fn a_backup_that_was_not_heard_of_is_known_also_when_its_log_was_given_up() {
 }
 
 #[test]
+fn a_first_backup_that_was_not_heard_of_is_known_also_when_the_next_starts_from_the_live_trees() {
+    for crash_at in 0.. {
+        let mut world = World::with(71, config());
+        world.commits(5);
+        let died = world.backup_that_dies(crash_at);
+        world.commits(5);
+        world.db.checkpoint().expect("a run that waits for the repository");
+        world.db.rotate_data_key().expect("a data key");
+        world.db.reseal(&NoProgress).expect("what waits under the old key is given up, what is live moves");
+        let report = world.db.backup("/repo");
+        assert!(report.is_ok(), "crash at {crash_at}: {report:?}");
+        if !died {
+            assert!(crash_at > 20, "a backup makes more calls than {crash_at}");
+            break;
+        }
+    }
+}
+
+#[test]
 fn of_two_backups_in_a_row_that_were_not_heard_of_the_first_stays_known() {
     for first in 0.. {
         let mut died = false;

@@ -42,6 +42,7 @@ fn retired_after(archived: Option<(u8, u64)>, announced: Option<(u8, u64)>, line
         last_backup: 1,
         archived: archived.map(through),
         announced: announced.map(through),
+        announced_trees: None,
         lineage,
     }];
     retire(&mut manifest, u64::MAX, 1).into_iter().map(|id| id.0).collect()

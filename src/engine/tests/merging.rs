@@ -184,6 +184,7 @@ fn runs_and_log_are_kept_until_a_repository_has_them() {
         last_backup: 1,
         archived: None,
         announced: None,
+        announced_trees: None,
         lineage: lineage(db.last_sequence()),
     };
     engine.change_manifest(|manifest| manifest.repositories.push(cursor)).expect("register");

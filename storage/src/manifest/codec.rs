@@ -56,6 +56,8 @@ const KNOWN_INCOMPATIBLE: u64 = HAS_AUDIT_HEAD;
 const TREES_KNOWN: u8 = 1;
 /// Of a repository: behind them follows the end of log that was announced.
 const LOG_ANNOUNCED: u8 = 2;
+/// Of a backup that may have become whole unheard, the segments of its trees are known by a digest.
+const TREES_ANNOUNCED: u8 = 4;
 
 /// The clear part, once its checksum is known to be right.
 struct Clear {
@@ -376,7 +378,8 @@ fn take_checkpoint(input: &mut ByteReader<'_>) -> Result<NamedCheckpoint, Malfor
 fn put_repository(out: &mut ByteWriter, cursor: &RepositoryCursor) {
     out.raw(&cursor.repository).bytes(cursor.url_hint.as_bytes()).varint(cursor.last_backup);
     put_option(out, cursor.archived.as_ref(), put_log_end);
-    let announced = if cursor.announced.is_some() { LOG_ANNOUNCED } else { 0 };
+    let announced = if cursor.announced.is_some() { LOG_ANNOUNCED } else { 0 }
+        | if cursor.announced_trees.is_some() { TREES_ANNOUNCED } else { 0 };
     match &cursor.lineage {
         Lineage::Rebase => {
             out.u8(announced);
@@ -390,6 +393,9 @@ fn put_repository(out: &mut ByteWriter, cursor: &RepositoryCursor) {
     if let Some(end) = &cursor.announced {
         put_log_end(out, end);
     }
+    if let Some(digest) = &cursor.announced_trees {
+        out.raw(digest);
+    }
 }
 
 fn put_log_end(out: &mut ByteWriter, end: &ArchivedThrough) {
@@ -402,7 +408,7 @@ fn take_repository(input: &mut ByteReader<'_>) -> Result<RepositoryCursor, Malfo
     let last_backup = input.varint("last backup")?;
     let archived = take_option(input, "archived log", take_log_end)?;
     let flags = input.u8("lineage")?;
-    if flags & !(TREES_KNOWN | LOG_ANNOUNCED) != 0 {
+    if flags & !(TREES_KNOWN | LOG_ANNOUNCED | TREES_ANNOUNCED) != 0 {
         return Err(Malformed { what: "lineage" });
     }
     let lineage = if flags & TREES_KNOWN == 0 {
@@ -416,7 +422,9 @@ fn take_repository(input: &mut ByteReader<'_>) -> Result<RepositoryCursor, Malfo
         }
     };
     let announced = (flags & LOG_ANNOUNCED != 0).then(|| take_log_end(input)).transpose()?;
-    Ok(RepositoryCursor { repository, url_hint, last_backup, archived, announced, lineage })
+    let announced_trees =
+        (flags & TREES_ANNOUNCED != 0).then(|| input.array("announced trees")).transpose()?;
+    Ok(RepositoryCursor { repository, url_hint, last_backup, archived, announced, announced_trees, lineage })
 }
 
 fn take_log_end(input: &mut ByteReader<'_>) -> Result<ArchivedThrough, Malformed> {

@@ -138,6 +138,7 @@ fn sample() -> Manifest {
         last_backup: 3,
         archived: Some(archived),
         announced: Some(ArchivedThrough { frame: FrameNumber(9), ..archived }),
+        announced_trees: Some([6; 32]),
         lineage,
     };
     let (name, time_micros) = ("point".into(), 60);

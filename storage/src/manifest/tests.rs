@@ -132,6 +132,7 @@ fn repositories(keyspace: Keyspace, segments: Vec<SegmentInfo>) -> Vec<Repositor
         last_backup: 4,
         archived: Some(archived),
         announced: Some(ArchivedThrough { frame: FrameNumber(9), ..archived }),
+        announced_trees: Some([6; 32]),
         lineage: Lineage::Version { sequence, time_micros: 1, keyspaces, segments },
     };
     let second = RepositoryCursor {
@@ -140,6 +141,7 @@ fn repositories(keyspace: Keyspace, segments: Vec<SegmentInfo>) -> Vec<Repositor
         last_backup: 0,
         archived: None,
         announced: None,
+        announced_trees: None,
         lineage: Lineage::Rebase,
     };
     vec![first, second]

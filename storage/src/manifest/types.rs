@@ -200,6 +200,8 @@ pub struct RepositoryCursor {
     pub archived: Option<ArchivedThrough>,
     /// The log that it holds too if a backup became whole of which this database did not hear.
     pub announced: Option<ArchivedThrough>,
+    /// Digest of the segments of that backup's trees: by it the backup is known, whatever becomes of the lineage.
+    pub announced_trees: Option<[u8; 32]>,
     /// The trees that its latest backup holds.
     pub lineage: Lineage,
 }

@@ -53,7 +53,7 @@ pub struct Replay {
 /// Seeds that once found something; see the file.
 const REGRESSIONS: &str = include_str!("../../regressions/seeds.txt");
 /// A seed takes a fraction of a second; one that takes this long hangs.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+const HANGS_AFTER: Duration = Duration::from_secs(300);
 /// How often totals are written and progress is printed.
 const NEWS_EVERY: Duration = Duration::from_secs(10);
 
