@@ -1,6 +1,6 @@
 //! Each implementation opens what the other sealed, and each suite refuses each change.
 
-use lightning_db_crypto::{AeadSuite, Checksum, CryptoError, RingAesGcm, SuiteId};
+use lightning_db_crypto::{AeadSuite, Checksum, CryptoError, SuiteId};
 use proptest::prelude::*;
 
 use crate::{implementations, prepare};
