@@ -1,5 +1,6 @@
 //! Requests to AWS KMS, from code that waits.
 
+use std::fmt;
 use std::future::Future;
 use std::thread;
 use std::time::Duration;
@@ -8,10 +9,15 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_kms::config::{Builder as KmsConfig, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_kms::error::BoxError;
 use aws_sdk_kms::primitives::Blob;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use lightning_db_crypto::{CryptoError, DatabaseId, Zeroizing};
 use tokio::runtime::Builder;
+
+use crate::address;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -21,6 +27,43 @@ const MAX_TRIES: u32 = 200;
 /// Parts of the encryption context. They are in the service's log of uses.
 const DATABASE: &str = "lightning_db:database";
 const PURPOSE: (&str, &str) = ("lightning_db:purpose", "key slot");
+
+/// Looks at where a request is about to go. The endpoint may come from the URI, which was looked at, or from AWS_ENDPOINT_URL
+/// and its like, which somebody may have set for another service.
+#[derive(Debug)]
+struct WhereKeysMayGo;
+
+/// A request was not sent, because of where it would have gone.
+#[derive(Debug)]
+pub(super) struct Misdirected {
+    pub(super) endpoint: String,
+    pub(super) reason: &'static str,
+}
+
+impl fmt::Display for Misdirected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.endpoint, self.reason)
+    }
+}
+
+impl std::error::Error for Misdirected {}
+
+impl Intercept for WhereKeysMayGo {
+    fn name(&self) -> &'static str {
+        "WhereKeysMayGo"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let endpoint = context.request().uri();
+        let misdirected = |reason| Misdirected { endpoint: endpoint.to_owned(), reason };
+        address::host(endpoint).map(drop).map_err(|reason| misdirected(reason).into())
+    }
+}
 
 /// A key, and how to get at it.
 #[derive(Clone)]
@@ -104,7 +147,7 @@ impl Place {
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
-        Client::new(&loader.load().await)
+        Client::from_conf(KmsConfig::from(&loader.load().await).interceptor(WhereKeysMayGo).build())
     }
 
     /// Runs `work` to its end on a thread and runtime of its own, so that it does not matter whether the caller is within

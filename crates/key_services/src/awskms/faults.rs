@@ -5,7 +5,7 @@ use std::error::Error;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use lightning_db_crypto::CryptoError;
 
-use super::client::Place;
+use super::client::{Misdirected, Place};
 
 /// How much of what the service says is repeated.
 const MAX_REPORT_CHARS: usize = 300;
@@ -30,6 +30,13 @@ impl Place {
         R: std::fmt::Debug + Send + Sync + 'static,
     {
         let words = presentable(&DisplayErrorContext(error).to_string());
+        if let Some(Misdirected { endpoint, reason }) = misdirected(error) {
+            let reason = format!(
+                "nothing was sent to {}: {reason}; see endpoint=, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the profile's endpoint_url",
+                presentable(endpoint)
+            );
+            return CryptoError::InvalidKey { source_name: self.name.clone(), reason };
+        }
         match error {
             SdkError::ServiceError(service) => {
                 let message = presentable(service.err().message().unwrap_or("it gave no reason"));
@@ -96,6 +103,10 @@ impl Place {
             _ => self.failed(&words),
         }
     }
+}
+
+fn misdirected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Misdirected> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 /// Short, and without what could rewrite a terminal.

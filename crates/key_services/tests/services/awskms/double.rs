@@ -1,6 +1,8 @@
 //! What moto does not do by itself: refuse, disable keys, throttle, answer late, lie.
 
 use std::env;
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -11,6 +13,7 @@ use serde_json::json;
 
 use super::moto::{Moto, SECRET, in_own_process};
 use crate::support::between::{Action, Between, Request};
+use crate::support::server::free_port;
 use crate::support::{SOON, create, fails_to_create, fails_to_open, hurried, key, open, process};
 
 fn uri(moto: &Moto, between: &Between) -> String {
@@ -140,5 +143,39 @@ fn no_credentials() {
         let error = fails_to_create(folder, key(uri));
         assert!(matches!(error, Error::KeyRefused { .. }), "{error}");
         assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    });
+}
+
+/// An endpoint that was set for something else, and is reached without TLS: no request goes there, and no key in it.
+#[test]
+fn an_endpoint_from_the_environment_gets_no_key_in_the_clear() {
+    misdirected("an_endpoint_from_the_environment_gets_no_key_in_the_clear", "AWS_ENDPOINT_URL");
+}
+
+#[test]
+fn an_endpoint_for_this_service_gets_no_key_in_the_clear() {
+    misdirected("an_endpoint_for_this_service_gets_no_key_in_the_clear", "AWS_ENDPOINT_URL_KMS");
+}
+
+fn misdirected(test: &str, variable: &'static str) {
+    // This machine, by an address that does not say so.
+    let variables = |_: &Path| {
+        vec![
+            (variable, format!("http://0.0.0.0:{}", free_port())),
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".into()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.into()),
+            ("AWS_CONFIG_FILE", "/nonexistent".into()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent".into()),
+        ]
+    };
+    process::with_folder(&format!("awskms::double::{test}"), variables, |folder| {
+        let endpoint = env::var(variable).expect("set");
+        let listener = TcpListener::bind(endpoint.trim_start_matches("http://")).expect("the port is free");
+        listener.set_nonblocking(true).expect("set");
+        let error = fails_to_create(folder, key("awskms:alias/k?region=eu-west-1"));
+        assert!(matches!(error, Error::InvalidKey { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&endpoint) && text.contains("AWS_ENDPOINT_URL"), "{text}");
+        assert!(listener.accept().is_err(), "somebody connected");
     });
 }
