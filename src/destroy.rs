@@ -4,23 +4,26 @@
 //! The places are gone through from the outside in, the database's own keyring last: it tells where the repositories are,
 //! so after a crash another call goes on.
 
+mod data_key;
+mod place;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lightning_db_backup::{
-    DestroyedKeys, KeyHolders, ObjectStore, Repository, destroy_epoch, destroy_keyrings, epoch_holders,
-    keyring_holders,
-};
-use lightning_db_crypto::{DatabaseId, EpochId, KeySource, Keyring, SlotInfo};
+use lightning_db_backup::{Repository, destroy_keyrings, keyring_holders};
+use lightning_db_crypto::{DatabaseId, KeySource, Keyring, SlotInfo};
 use lightning_db_storage::StorageError;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::ManifestStore;
 use lightning_db_storage::vfs::Vfs;
 
-use crate::backup::{Progress, store_at};
+pub use data_key::{DataKeyDestruction, DestroyDataKeyOptions};
+pub use place::KeyPlace;
+use place::{joined, reach};
+
 use crate::database::Database;
-use crate::engine::{DataKeyInfo, lock_for_writing};
+use crate::engine::lock_for_writing;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
@@ -36,20 +39,6 @@ pub struct DestroyOptions {
     pub copies: Vec<PathBuf>,
 }
 
-/// One place where keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPlace {
-    /// Where it is.
-    pub place: PathBuf,
-    /// How many keyrings there are.
-    pub keyrings: usize,
-    /// The backups that cannot be restored without them.
-    pub backups: Vec<u64>,
-    /// Why it could not be reached, or what is in it that could not be told: what is sealed there can still be read by who
-    /// has a slot that opens.
-    pub problem: Option<String>,
-}
-
 /// What destroying a database's keys takes along, or took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDestruction {
@@ -62,17 +51,6 @@ pub struct KeyDestruction {
     /// Whether it is known which repositories are registered: only with a key that opens the database.
     pub repositories_known: bool,
     /// The repositories and copies.
-    pub places: Vec<KeyPlace>,
-}
-
-/// What destroying one data key takes along, or took.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataKeyDestruction {
-    /// The data key.
-    pub epoch: EpochId,
-    /// What needed it in the database; `None` if the database has no such key, or no longer.
-    pub key: Option<DataKeyInfo>,
-    /// The repositories.
     pub places: Vec<KeyPlace>,
 }
 
@@ -128,149 +106,6 @@ impl Database {
         tracing::info!(directory = %path.display(), "all keys of the database were destroyed");
         Ok(report)
     }
-
-    /// What [`destroy_data_key`](Self::destroy_data_key) would destroy. Nothing is changed.
-    ///
-    /// # Errors
-    /// As [`destroy_data_key`](Self::destroy_data_key).
-    pub fn plan_data_key_destruction(
-        &self,
-        epoch: EpochId,
-        repositories: &[PathBuf],
-    ) -> Result<DataKeyDestruction> {
-        let own = self.own_key()?;
-        let key = self.data_keys().into_iter().find(|key| key.epoch == epoch);
-        let keyring = self.engine.ctx.keyring.read().duplicate();
-        let find = |repository: &Repository| epoch_holders(repository, &keyring, Some(&*own), epoch);
-        let places = self.repositories(repositories)?.into_iter();
-        let places = places.map(|place| self.look_at(place, &find)).collect::<Result<Vec<_>>>()?;
-        if key.is_none() && places.iter().all(|place| place.keyrings == 0) {
-            return Err(Error::NotFound { what: format!("data key {epoch}") });
-        }
-        Ok(DataKeyDestruction { epoch, key, places })
-    }
-
-    /// Destroys a data key that is not the current one: what it sealed cannot be read any more, here and in the registered
-    /// repositories and those named. Each of these gets a backup of the database as it is now; the backups that were made
-    /// while the database had the key are deleted, since it is in their keyrings.
-    ///
-    /// Live data is never destroyed by this: [`reseal`](Self::reseal) moves it first. With `force`, named checkpoints under
-    /// the key go, and log that waits for a backup that cannot be made.
-    ///
-    /// # Errors
-    /// `NotFound`; `InvalidArgument` for the current key, and for one that something needs; `WrongKey` if the key that the
-    /// database was opened with was removed since; `Diverged`; those of backing up, and of writing files. The key is
-    /// destroyed in the database before it is destroyed in repositories: another call goes on there.
-    pub fn destroy_data_key(
-        &self,
-        epoch: EpochId,
-        repositories: &[PathBuf],
-        force: bool,
-        progress: &dyn Progress,
-    ) -> Result<DataKeyDestruction> {
-        self.require_writable()?;
-        let own = self.own_key()?;
-        let mut plan = self.plan_data_key_destruction(epoch, repositories)?;
-        let reached: Vec<bool> = plan.places.iter().map(|place| place.problem.is_none()).collect();
-        if let Some(key) = &plan.key {
-            refuse_live(key, force)?;
-            if key.log_segments > 0 || key.waits_for_backup {
-                // What waits for these is fetched, and then no longer kept.
-                for (place, _) in plan.places.iter().zip(&reached).filter(|(_, reached)| **reached) {
-                    self.backup_with(&place.place, progress)?;
-                }
-            }
-            if force {
-                self.engine.give_up_data_key(epoch)?;
-            }
-            self.engine.destroy_data_key(&*own, epoch)?;
-        }
-        for (place, _) in plan.places.iter_mut().zip(&reached).filter(|(_, reached)| **reached) {
-            self.backup_with(&place.place, progress)?;
-            let store = store_at(&self.engine.ctx.vfs, &place.place)?;
-            let keyring = self.engine.ctx.keyring.read().duplicate();
-            let now = self.engine.ctx.clock.now_micros();
-            let DestroyedKeys { keyrings, backups, unknown } =
-                destroy_epoch(&store, &keyring, Some(&*own), epoch, now)?;
-            *place = KeyPlace::new(&place.place, KeyHolders { keyrings, backups, unknown });
-        }
-        Ok(plan)
-    }
-
-    /// The registered repositories, and those that are named.
-    fn repositories(&self, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-        let registered: Vec<PathBuf> = self.engine.catalog.read(|manifest| {
-            manifest.repositories.iter().map(|cursor| PathBuf::from(&cursor.url_hint)).collect()
-        });
-        Ok(joined(&*self.engine.ctx.vfs, registered, named))
-    }
-
-    fn look_at(
-        &self,
-        place: PathBuf,
-        find: &dyn Fn(&Repository) -> lightning_db_backup::Result<KeyHolders>,
-    ) -> Result<KeyPlace> {
-        reach(&self.engine.ctx.vfs, place, |store| find(&Repository::open(store)?))
-    }
-}
-
-fn refuse_live(key: &DataKeyInfo, force: bool) -> Result<()> {
-    let refused = |what: String| Err(Error::InvalidArgument { argument: "epoch", reason: what });
-    if key.is_current {
-        return refused("it is the current data key: rotate first".into());
-    }
-    if key.live_bytes > 0 {
-        return refused(format!(
-            "it is still needed ({key}): move the live data to the current key first (`reseal`)"
-        ));
-    }
-    if !key.checkpoints.is_empty() && !force {
-        return refused(format!("it is still needed ({key}): drop these, or force it"));
-    }
-    Ok(())
-}
-
-impl KeyPlace {
-    fn new(place: &Path, holders: KeyHolders) -> Self {
-        let KeyHolders { keyrings, backups, unknown } = holders;
-        let problem = (!unknown.is_empty())
-            .then(|| format!("no key that was given opens {}, so these were left", unknown.join(", ")));
-        Self { place: place.to_path_buf(), keyrings: keyrings.len(), backups, problem }
-    }
-}
-
-/// Works on a repository; one that is not there is told in the result.
-fn reach(
-    vfs: &Arc<dyn Vfs>,
-    place: PathBuf,
-    work: impl FnOnce(Arc<dyn ObjectStore>) -> lightning_db_backup::Result<KeyHolders>,
-) -> Result<KeyPlace> {
-    let outcome = store_at(vfs, &place).and_then(|store| Ok(work(store)?));
-    match outcome {
-        Ok(holders) => Ok(KeyPlace::new(&place, holders)),
-        Err(error @ (Error::NotFound { .. } | Error::Io { .. })) => {
-            let problem = Some(format!("it was not reached: {error}"));
-            Ok(KeyPlace { place, keyrings: 0, backups: Vec::new(), problem })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// All of them, each once.
-fn joined(vfs: &dyn Vfs, mut places: Vec<PathBuf>, named: &[PathBuf]) -> Vec<PathBuf> {
-    let absolute = |path: &Path| {
-        let bare = path.to_str().and_then(|text| text.strip_prefix("file://")).map_or(path, Path::new);
-        std::path::absolute(bare).unwrap_or_else(|_| bare.to_path_buf())
-    };
-    for place in named {
-        if places.iter().all(|known| absolute(known) != absolute(place)) {
-            places.push(place.clone());
-        }
-    }
-    // One that moved is registered under its old name, too; the new one was named.
-    let is_there = |place: &PathBuf| vfs.metadata(&absolute(place)).is_ok();
-    places.sort_by_key(|place| !is_there(place));
-    places
 }
 
 /// A database whose keys are to be destroyed.
@@ -338,9 +173,7 @@ impl<'a> Target<'a> {
         for repository in &self.repositories {
             places.push(reach(vfs, repository.clone(), |store| {
                 if is_to_be_done {
-                    let DestroyedKeys { keyrings, backups, unknown } =
-                        destroy_keyrings(&store, self.database)?;
-                    return Ok(KeyHolders { keyrings, backups, unknown });
+                    return destroy_keyrings(&store, self.database);
                 }
                 keyring_holders(&Repository::open(store)?, self.database)
             })?);
@@ -350,7 +183,7 @@ impl<'a> Target<'a> {
                 let _lock = lock_for_writing(&**vfs, copy)?;
                 self.keyring(copy).destroy()?;
             }
-            places.push(KeyPlace { place: copy.clone(), keyrings: 1, backups: Vec::new(), problem: None });
+            places.push(KeyPlace { place: copy.clone(), keyrings: 1, ..KeyPlace::default() });
         }
         let entries = vfs.list(self.path).map_err(|error| StorageError::io("list", self.path, error))?;
         Ok(KeyDestruction {

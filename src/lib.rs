@@ -33,7 +33,7 @@ pub use check::{
 pub use config::{ConfigBuilder, LightningDbConfig, TransactionOptions, WalSyncMode};
 pub use database::Database;
 pub use database::checkpoints::CheckpointInfo;
-pub use destroy::{DataKeyDestruction, DestroyOptions, KeyDestruction, KeyPlace};
+pub use destroy::{DataKeyDestruction, DestroyDataKeyOptions, DestroyOptions, KeyDestruction, KeyPlace};
 pub use engine::{DataKeyInfo, MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};

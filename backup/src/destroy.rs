@@ -7,35 +7,36 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lightning_db_crypto::{CryptoError, DatabaseId, EpochId, KeyProvider, Keyring};
+use lightning_db_crypto::{CryptoError, DatabaseId, EpochId, KeyProvider, Keyring, MAX_KEYRING_LEN};
 
 use crate::backup::remove_orphans;
 use crate::catalog::Catalog;
-use crate::plan::read_keyring;
-use crate::repository::Repository;
+use crate::repository::{Repository, read_object};
 use crate::store::ObjectStore;
 use crate::{BackupError, Result, layout};
 
-/// What has a key, in a repository.
+/// What has a key, in a repository; after a destruction, what was destroyed there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyHolders {
     /// The keyrings, by the names of their objects.
     pub keyrings: Vec<String>,
     /// The backups that cannot be restored without them.
     pub backups: Vec<u64>,
-    /// Keyrings of which it cannot be told, because no key that was given opens them.
+    /// Keyrings of which it cannot be told, because no key that was given opens them. They are left.
     pub unknown: Vec<String>,
+    /// The backups that were made beside those.
+    pub unknown_backups: Vec<u64>,
 }
 
-/// What was destroyed in a repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DestroyedKeys {
-    /// Keyrings that were overwritten and removed.
-    pub keyrings: Vec<String>,
-    /// Backups that can no longer be restored; of a whole database they stay as ciphertext that nobody can read.
-    pub backups: Vec<u64>,
-    /// Keyrings that were left, because no key that was given tells what is in them.
-    pub unknown: Vec<String>,
+/// What tells which data keys a keyring has.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownKeys<'a> {
+    /// The database's own keyring: it opens those of the same master key.
+    pub keyring: &'a Keyring,
+    /// Keys that open the others.
+    pub providers: &'a [&'a dyn KeyProvider],
+    /// Keyrings that none of these opens count as holding whatever is looked for.
+    pub unknown_too: bool,
 }
 
 /// All keyrings of a repository, and its backups.
@@ -47,52 +48,66 @@ pub fn keyring_holders(repository: &Repository, database: DatabaseId) -> Result<
     require_database(repository, &catalog, database)?;
     let keyrings = repository.store().list(layout::KEYRINGS)?.into_iter().map(|object| object.name).collect();
     let backups = catalog.backups().map(|(number, ..)| number).collect();
-    Ok(KeyHolders { keyrings, backups, unknown: Vec::new() })
+    Ok(KeyHolders { keyrings, backups, ..KeyHolders::default() })
 }
 
-/// The keyrings of a repository that have a data key, and the backups that were made beside them. `keyring` is the
-/// database's own; one that it does not open is opened by `provider`.
+/// The keyrings of a repository that have a data key, and the backups that were made beside them.
 ///
 /// # Errors
-/// `OtherDatabase`, and what reading gives; that a keyring is damaged or missing is none, since no key is in it.
-pub fn epoch_holders(
-    repository: &Repository,
-    keyring: &Keyring,
-    provider: Option<&dyn KeyProvider>,
-    epoch: EpochId,
-) -> Result<KeyHolders> {
+/// `OtherDatabase`, what reading gives, and what a key service gives that does not answer; that a keyring is missing is no
+/// error, since no key is in it, and one that is damaged is unknown.
+pub fn epoch_holders(repository: &Repository, keys: &KnownKeys<'_>, epoch: EpochId) -> Result<KeyHolders> {
     let catalog = repository.catalog()?;
-    require_database(repository, &catalog, keyring.database_id())?;
-    let mut found = KeyHolders::default();
-    let (mut holding, mut looked) = (BTreeSet::new(), BTreeSet::new());
+    require_database(repository, &catalog, keys.keyring.database_id())?;
+    let (mut holding, mut unknown, mut looked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (_, backup) in catalog.all_backups() {
         let name = backup.keyring.name();
         if !looked.insert(name.clone()) {
             continue;
         }
-        let bytes = match read_keyring(repository, &backup.keyring) {
-            Ok(bytes) => bytes,
-            Err(BackupError::Missing { .. } | BackupError::Damaged { .. }) => continue,
+        let opened = match read_object(&**repository.store(), &name, MAX_KEYRING_LEN as u64) {
+            // A destruction that died overwrote it.
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => continue,
+            Ok(bytes) => keys.open(&bytes)?,
+            Err(BackupError::Missing { .. }) => continue,
+            Err(BackupError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        match opened(keyring, &bytes, provider) {
-            Some(other) if other.epochs().iter().any(|known| known.id == epoch) => {
-                holding.insert(name);
-            }
-            Some(_) => {}
-            None => found.unknown.push(name),
+        match opened {
+            Some(other) if other.epochs().iter().all(|known| known.id != epoch) => {}
+            None if !keys.unknown_too => _ = unknown.insert(name),
+            _ => _ = holding.insert(name),
         }
     }
-    let of_these = catalog.backups().filter(|(_, _, backup)| holding.contains(&backup.keyring.name()));
-    found.backups = of_these.map(|(number, ..)| number).collect();
-    found.keyrings = holding.into_iter().collect();
-    Ok(found)
+    let beside = |names: &BTreeSet<String>| -> Vec<u64> {
+        let of_these = catalog.backups().filter(|(_, _, backup)| names.contains(&backup.keyring.name()));
+        of_these.map(|(number, ..)| number).collect()
+    };
+    Ok(KeyHolders {
+        backups: beside(&holding),
+        unknown_backups: beside(&unknown),
+        keyrings: holding.into_iter().collect(),
+        unknown: unknown.into_iter().collect(),
+    })
 }
 
-fn opened(keyring: &Keyring, bytes: &[u8], provider: Option<&dyn KeyProvider>) -> Option<Keyring> {
-    match keyring.open_relative(bytes) {
-        Err(CryptoError::WrongKey { .. }) => Keyring::open(bytes, provider).ok(),
-        other => other.ok(),
+impl KnownKeys<'_> {
+    /// A keyring that one of the keys opens; none if none does.
+    fn open(&self, bytes: &[u8]) -> Result<Option<Keyring>> {
+        if let Ok(keyring) = self.keyring.open_relative(bytes) {
+            return Ok(Some(keyring));
+        }
+        for provider in self.providers {
+            match Keyring::open(bytes, Some(*provider)) {
+                Ok(keyring) => return Ok(Some(keyring)),
+                // That it does not open it cannot be said then.
+                Err(error @ (CryptoError::Unreachable { .. } | CryptoError::Refused { .. })) => {
+                    return Err(error.into());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -100,13 +115,13 @@ fn opened(keyring: &Keyring, bytes: &[u8], provider: Option<&dyn KeyProvider>) -
 ///
 /// # Errors
 /// `Busy`, `OtherDatabase`, and what the system reports: some keyrings may be gone then, and another call goes on.
-pub fn destroy_keyrings(store: &Arc<dyn ObjectStore>, database: DatabaseId) -> Result<DestroyedKeys> {
+pub fn destroy_keyrings(store: &Arc<dyn ObjectStore>, database: DatabaseId) -> Result<KeyHolders> {
     Repository::open(Arc::clone(store))?;
     let _lock = store.lock()?;
     let repository = Repository::open(Arc::clone(store))?;
-    let KeyHolders { keyrings, backups, unknown } = keyring_holders(&repository, database)?;
-    keyrings.iter().try_for_each(|name| store.destroy(name))?;
-    Ok(DestroyedKeys { keyrings, backups, unknown })
+    let holders = keyring_holders(&repository, database)?;
+    holders.keyrings.iter().try_for_each(|name| store.destroy(name))?;
+    Ok(holders)
 }
 
 /// Destroys a data key in a repository: every keyring that has it, and the backups that were made beside them. The newest
@@ -114,21 +129,20 @@ pub fn destroy_keyrings(store: &Arc<dyn ObjectStore>, database: DatabaseId) -> R
 ///
 /// # Errors
 /// `Busy`, `OtherDatabase`; `InvalidOption` if the newest backup still has the key; `Damaged` when some record cannot be
-/// read, since it is unknown then what is in use; what the system reports: another call goes on then.
+/// read, since it is unknown then what is in use; as [`epoch_holders`]; what the system reports: another call goes on then.
 pub fn destroy_epoch(
     store: &Arc<dyn ObjectStore>,
-    keyring: &Keyring,
-    provider: Option<&dyn KeyProvider>,
+    keys: &KnownKeys<'_>,
     epoch: EpochId,
     now_micros: i64,
-) -> Result<DestroyedKeys> {
+) -> Result<KeyHolders> {
     Repository::open(Arc::clone(store))?;
     let _lock = store.lock()?;
     let repository = Repository::open(Arc::clone(store))?;
-    let KeyHolders { keyrings, backups, unknown } = epoch_holders(&repository, keyring, provider, epoch)?;
+    let holders = epoch_holders(&repository, keys, epoch)?;
     let catalog = repository.catalog()?;
     let newest = catalog.backups().next_back().map(|(number, ..)| number);
-    if newest.is_none_or(|newest| backups.contains(&newest)) && !backups.is_empty() {
+    if newest.is_none_or(|newest| holders.backups.contains(&newest)) && !holders.backups.is_empty() {
         let what = format!("the newest backup of {} has data key {epoch}: back up first", repository.place());
         return Err(BackupError::InvalidOption(what));
     }
@@ -136,12 +150,12 @@ pub fn destroy_epoch(
         let what = format!("nothing is destroyed while it cannot be read ({error})");
         return Err(repository.damaged(&layout::manifest(number), &what));
     }
-    for number in &backups {
-        crate::prune::append(&repository, &repository.catalog()?, *number, Some(keyring), now_micros)?;
+    for number in &holders.backups {
+        crate::prune::append(&repository, &repository.catalog()?, *number, Some(keys.keyring), now_micros)?;
     }
-    keyrings.iter().try_for_each(|name| store.destroy(name))?;
+    holders.keyrings.iter().try_for_each(|name| store.destroy(name))?;
     remove_orphans(&repository, &repository.catalog()?)?;
-    Ok(DestroyedKeys { keyrings, backups, unknown })
+    Ok(holders)
 }
 
 fn require_database(repository: &Repository, catalog: &Catalog, own: DatabaseId) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lightning_db::{
-    AuditEvent, CheckOptions, Database, Error, KeySource, LightningDbConfig, NoProgress, SlotId, Vfs,
+    AuditEvent, CheckOptions, Database, DestroyDataKeyOptions, Error, KeySource, LightningDbConfig, NoProgress, SlotId, Vfs,
     check_in,
 };
 
@@ -197,7 +197,7 @@ fn entries_under_a_destroyed_key_stay_counted() {
     let old = db.data_keys()[0].epoch;
     db.rotate_data_key().expect("rotate");
     db.reseal(&NoProgress).expect("reseal");
-    db.destroy_data_key(old, &[], false, &NoProgress).expect("destroy");
+    db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
     let log = db.audit_log().expect("read");
     assert_eq!((log.problem, log.records[0].clone()), (None, None));
     let last = log.records.last().cloned().flatten().expect("readable");

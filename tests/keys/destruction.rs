@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lightning_db::{
-    Database, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig, NoProgress, RecoveryTarget,
+    Database, DestroyDataKeyOptions, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig, NoProgress, RecoveryTarget,
     RestoreOptions, VerifyLevel, VerifyOptions, Vfs,
 };
 use lightning_db_crypto::Keyring;
@@ -18,6 +18,10 @@ fn options() -> DestroyOptions {
     DestroyOptions { encryption_key: KeySource::raw(KEY), ..DestroyOptions::default() }
 }
 
+fn by_force() -> DestroyDataKeyOptions {
+    DestroyDataKeyOptions { force: true, ..DestroyDataKeyOptions::default() }
+}
+
 fn fill(db: &Database, model: &mut Model, seed: u64) {
     let mut random = Random(seed);
     for _ in 0..100 {
@@ -29,7 +33,12 @@ fn fill(db: &Database, model: &mut Model, seed: u64) {
 
 /// Everything on the disk that opens as a keyring with the key, with the data keys in it. The attacker has the key.
 fn keyrings_on_disk(machine: &Machine) -> Vec<(PathBuf, Vec<EpochId>)> {
-    let provider = KeySource::raw(KEY).resolve().expect("a key");
+    keyrings_opened_by(machine, &KeySource::raw(KEY))
+}
+
+/// As [`keyrings_on_disk`], with the key that the attacker has.
+fn keyrings_opened_by(machine: &Machine, key: &KeySource) -> Vec<(PathBuf, Vec<EpochId>)> {
+    let provider = key.resolve().expect("a key");
     let open = |path: PathBuf| {
         let keyring = Keyring::open(&machine.read(&path), provider.as_deref()).ok()?;
         Some((path, keyring.epochs().iter().map(|epoch| epoch.id).collect()))
@@ -123,7 +132,7 @@ fn what_is_not_reached_is_said() {
     drop(db);
     machine.disk.rename(Path::new(REPOSITORY), Path::new("/moved")).expect("rename");
     let plan = Database::plan_destruction_in(&machine.environment(), PATH, &options()).expect("plan");
-    assert!(plan.places[0].problem.as_ref().is_some_and(|problem| problem.contains("not reached")));
+    assert!(plan.places[0].problem().is_some_and(|problem| problem.contains("not reached")));
     let unknown = DestroyOptions::default();
     let plan =
         Database::plan_destruction_in(&machine.environment(), PATH, &unknown).expect("plan without a key");
@@ -201,18 +210,18 @@ fn a_data_key_that_is_destroyed_opens_nothing_in_files_and_old_backups() {
     }
     fill(&db, &mut model, 2);
     db.backup(REPOSITORY).expect("backup");
-    let refused = db.destroy_data_key(old, &[], false, &NoProgress);
+    let refused = db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress);
     assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "it is the current one: {refused:?}");
     db.rotate_data_key().expect("rotate");
-    let refused = db.destroy_data_key(old, &[], true, &NoProgress);
+    let refused = db.destroy_data_key(old, &by_force(), &NoProgress);
     assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "live data is under it: {refused:?}");
     db.reseal(&NoProgress).expect("reseal");
     fill(&db, &mut model, 3);
     let keyring = machine.read(&Path::new(PATH).join("KEYRING"));
-    let plan = db.plan_data_key_destruction(old, &[]).expect("plan");
+    let plan = db.plan_data_key_destruction(old, &DestroyDataKeyOptions::default()).expect("plan");
     let lost: Vec<_> = plan.places.iter().map(|place| (place.place.clone(), place.backups.clone())).collect();
     assert_eq!(lost, [(OTHER.into(), vec![1]), (REPOSITORY.into(), vec![1, 2])]);
-    db.destroy_data_key(old, &[], false, &NoProgress).expect("destroy");
+    db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
 
     assert!(db.data_keys().iter().all(|key| key.epoch != old));
     for (path, epochs) in keyrings_on_disk(&machine) {
@@ -230,7 +239,7 @@ fn a_data_key_that_is_destroyed_opens_nothing_in_files_and_old_backups() {
     restore(&machine, "/latest", RecoveryTarget::Latest).expect("restore");
     let latest = Database::open_in(machine.environment(), "/latest", small()).expect("open");
     assert_holds(&latest, &model, "restored");
-    let again = db.destroy_data_key(old, &[], false, &NoProgress);
+    let again = db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress);
     assert!(matches!(again, Err(Error::NotFound { .. })), "{again:?}");
     db.close().expect("close");
     drop(db);
@@ -247,10 +256,10 @@ fn checkpoints_go_with_a_data_key_only_by_force() {
     db.create_named_checkpoint("kept").expect("checkpoint");
     db.rotate_data_key().expect("rotate");
     db.reseal(&NoProgress).expect("reseal");
-    let refused = db.destroy_data_key(old, &[], false, &NoProgress).expect_err("a checkpoint needs it");
+    let refused = db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect_err("a checkpoint needs it");
     assert!(refused.to_string().contains("kept"), "{refused}");
     assert_eq!(db.named_checkpoints().len(), 1);
-    db.destroy_data_key(old, &[], true, &NoProgress).expect("by force");
+    db.destroy_data_key(old, &by_force(), &NoProgress).expect("by force");
     assert_eq!(db.named_checkpoints().len(), 0);
     assert_holds(&db, &model, "live data stays");
 }
@@ -272,7 +281,7 @@ fn a_destruction_of_a_data_key_that_died_is_gone_on_with() {
         drop(db);
         let db = machine.reopen(&small());
         machine.plan().crash_at(call);
-        let outcome = db.destroy_data_key(old, &[], false, &NoProgress);
+        let outcome = db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress);
         let crashed = machine.plan().crashed();
         machine.plan().crash_at(0);
         drop(db);
@@ -281,7 +290,7 @@ fn a_destruction_of_a_data_key_that_died_is_gone_on_with() {
         machine.disk.crash(&mut || random.next(), keep);
         let db = machine.reopen(&small());
         assert_holds(&db, &model, &format!("call {call}"));
-        match db.destroy_data_key(old, &[], false, &NoProgress) {
+        match db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress) {
             Ok(_) | Err(Error::NotFound { .. }) => {}
             Err(error) => panic!("call {call}: {error}"),
         }
@@ -307,11 +316,87 @@ fn what_a_keyring_was_is_overwritten() {
     let linked = Path::new("/linked");
     machine.disk.hard_link(&Path::new(PATH).join("KEYRING"), linked).expect("link");
     assert!(machine.read(linked).iter().any(|byte| *byte != 0));
-    db.destroy_data_key(old, &[], false, &NoProgress).expect("destroy");
+    db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
     assert!(
         machine.disk.open(linked, OpenHow::Read).is_ok()
             && machine.read(linked).iter().all(|byte| *byte == 0)
     );
     // For the sake of the attack above: a keyring is found where there is one.
     assert!(!keyrings_on_disk(&machine).is_empty());
+}
+
+/// What SECURITY.md says to do when a slot's key leaked, word by word; then whoever has the leaked key attacks.
+fn after_a_leak(options: &DestroyDataKeyOptions) -> (Machine, Vec<lightning_db::KeyPlace>, EpochId) {
+    let machine = Machine::new(9);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
+    let old = db.data_keys()[0].epoch;
+    db.backup(REPOSITORY).expect("backup");
+    fill(&db, &mut model, 2);
+    db.backup(REPOSITORY).expect("backup");
+    let second = KeySource::raw([2; 32]);
+    db.add_key(second.clone(), "second").expect("add");
+    let new = || KeySource::raw([3; 32]);
+    db.rewrap_key(db.key_slots()[0].id, new()).expect("rewrap");
+    db.close().expect("close");
+    drop(db);
+
+    let safe = LightningDbConfig { encryption_key: new(), ..small() };
+    let db = machine.reopen(&safe);
+    db.rotate_master_key(&[second], &[]).expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+    db.backup(REPOSITORY).expect("backup");
+    let planned = db.plan_data_key_destruction(old, options).expect("plan").places;
+    let done = db.destroy_data_key(old, options, &NoProgress).expect("destroy").places;
+    assert_eq!(planned[0].unknown, done[0].unknown, "the plan says what is left");
+    assert_holds(&db, &model, "the database");
+    db.close().expect("close");
+    (machine, done, old)
+}
+
+#[test]
+fn after_a_leak_the_leaked_key_opens_nothing_that_has_the_old_data_key() {
+    let leaked = KeySource::raw(KEY);
+    let options = DestroyDataKeyOptions { keys: vec![leaked.clone()], ..DestroyDataKeyOptions::default() };
+    let (machine, places, old) = after_a_leak(&options);
+    assert_eq!((places[0].problem(), &places[0].backups[..]), (None, &[1, 2, 3][..]));
+    assert_eq!(keyrings_opened_by(&machine, &leaked), []);
+    for key in [KeySource::raw([2; 32]), KeySource::raw([3; 32])] {
+        let found = keyrings_opened_by(&machine, &key);
+        assert!(found.len() >= 3, "the database's two, and one in the repository: {found:?}");
+        assert!(found.iter().all(|(_, epochs)| !epochs.contains(&old)), "{found:?}");
+    }
+}
+
+/// Where nobody has the leaked key any more: what is left is told, and goes when that is asked for.
+#[test]
+fn keyrings_of_an_unknown_key_are_told_and_go_when_asked_for() {
+    let leaked = KeySource::raw(KEY);
+    let (machine, places, old) = after_a_leak(&DestroyDataKeyOptions::default());
+    assert_eq!((&places[0].backups[..], places[0].keyrings), (&[3][..], 1), "what is known goes all the same");
+    assert_eq!((places[0].unknown.len(), &places[0].unknown_backups[..]), (1, &[1, 2][..]));
+    assert!(places[0].problem().is_some_and(|problem| problem.contains("backups 1, 2")), "{places:?}");
+    assert_eq!(keyrings_opened_by(&machine, &leaked).len(), 1, "and what is told to be left is");
+
+    let unknown = DestroyDataKeyOptions { unknown_keyrings: true, ..DestroyDataKeyOptions::default() };
+    let safe = LightningDbConfig { encryption_key: KeySource::raw([3; 32]), ..small() };
+    let db = machine.reopen(&safe);
+    db.destroy_data_key(old, &unknown, &NoProgress).expect("goes on");
+    db.close().expect("close");
+    let (machine_two, places, _) = after_a_leak(&unknown);
+    assert_eq!(places[0].problem(), None);
+    for machine in [machine, machine_two] {
+        assert_eq!(keyrings_opened_by(&machine, &leaked), []);
+        let options = VerifyOptions {
+            level: Some(VerifyLevel::Restore),
+            encryption_key: KeySource::raw([3; 32]),
+            scratch: Some("/".into()),
+            ..VerifyOptions::default()
+        };
+        let report =
+            Database::verify_repository_with(&machine.environment(), REPOSITORY, options, &NoProgress)
+                .expect("verify");
+        assert!(report.is_sound() && !report.backups.is_empty(), "{:#?}", report.problems);
+    }
 }

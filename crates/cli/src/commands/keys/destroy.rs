@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use lightning_db::{DataKeyDestruction, Database, DestroyOptions, EpochId, KeyDestruction, KeyPlace};
+use lightning_db::{
+    DataKeyDestruction, Database, DestroyDataKeyOptions, DestroyOptions, EpochId, KeyDestruction, KeyPlace,
+};
 use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
@@ -29,6 +31,13 @@ pub(super) struct Destroy {
     /// With --epoch: also if named checkpoints, or log that no backup has fetched, are lost with it
     #[arg(long, requires = "epoch")]
     force: bool,
+    /// With --epoch: a key that opened the database once, written as for --key; it tells what is in the keyrings of older
+    /// backups. Once for each
+    #[arg(long, value_name = "URI", requires = "epoch")]
+    slot_key: Vec<String>,
+    /// With --epoch: destroy also the keyrings in repositories that no key opens, with the backups made beside them
+    #[arg(long, requires = "epoch")]
+    unknown_keyrings: bool,
     /// A repository with keys of the database, beside those that are registered; once for each
     #[arg(long, value_name = "REPO")]
     repository: Vec<PathBuf>,
@@ -59,8 +68,12 @@ struct Place {
     place: String,
     keyrings: usize,
     backups: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_keyrings: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown_backups: Vec<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    unreached: Option<String>,
 }
 
 impl Destroy {
@@ -94,15 +107,22 @@ impl Destroy {
     }
 
     fn data_key(&self, session: &Session, epoch: EpochId) -> Outcome {
+        let keys = self.slot_key.iter().map(|uri| key::from_uri("--slot-key", uri, Ask::ToOpen));
+        let options = DestroyDataKeyOptions {
+            repositories: self.repository.clone(),
+            keys: keys.collect::<Outcome<_>>()?,
+            unknown_keyrings: self.unknown_keyrings,
+            force: self.force,
+        };
         let db = if self.dry_run { session.open_read_only(&self.db)? } else { session.open(&self.db)? };
-        let plan = db.plan_data_key_destruction(epoch, &self.repository)?;
+        let plan = db.plan_data_key_destruction(epoch, &options)?;
         let told = self.told_of_epoch(&plan);
         if self.dry_run {
             return session.output.report(told, &object_of_epoch(&plan, false));
         }
         self.confirm(&told)?;
         let progress = Progress::new(session.output, "backing up", 0);
-        let done = db.destroy_data_key(epoch, &self.repository, self.force, &progress)?;
+        let done = db.destroy_data_key(epoch, &options, &progress)?;
         drop(progress);
         db.close()?;
         let text = format!(
@@ -166,20 +186,21 @@ impl Destroy {
     }
 }
 
-/// What is lost in each place.
+/// What is lost in each place, and what is left.
 fn lines(places: &[KeyPlace]) -> String {
     let line = |place: &KeyPlace| {
-        let what = match &place.problem {
-            Some(problem) => problem.clone(),
-            None if place.backups.is_empty() => counted(place.keyrings as u64, "keyring", "keyrings"),
-            None => format!(
-                "{} ({}), with {}",
-                counted(place.backups.len() as u64, "backup", "backups"),
-                numbers(&place.backups),
-                counted(place.keyrings as u64, "keyring", "keyrings")
-            ),
+        let keyrings = || counted(place.keyrings as u64, "keyring", "keyrings");
+        let lost = match (place.keyrings, &place.backups[..]) {
+            (0, _) => None,
+            (_, []) => Some(keyrings()),
+            (_, backups) => {
+                let count = counted(backups.len() as u64, "backup", "backups");
+                Some(format!("{count} ({}), with {}", numbers(backups), keyrings()))
+            }
         };
-        format!("\n  {}: {what}", place.place.display())
+        let told: Vec<String> = lost.into_iter().chain(place.problem()).collect();
+        let told = if told.is_empty() { "nothing".to_owned() } else { told.join("; ") };
+        format!("\n  {}: {told}", place.place.display())
     };
     places.iter().map(line).collect()
 }
@@ -197,9 +218,9 @@ fn numbers(backups: &[u64]) -> String {
 }
 
 fn problems(places: &[KeyPlace]) -> String {
-    let told = places.iter().filter_map(|place| {
-        place.problem.as_ref().map(|problem| format!("; {}: {problem}", place.place.display()))
-    });
+    let told = places
+        .iter()
+        .filter_map(|place| place.problem().map(|problem| format!("; {}: {problem}", place.place.display())));
     told.collect()
 }
 
@@ -231,7 +252,9 @@ impl From<&KeyPlace> for Place {
             place: place.place.display().to_string(),
             keyrings: place.keyrings,
             backups: place.backups.clone(),
-            problem: place.problem.clone(),
+            unknown_keyrings: place.unknown.clone(),
+            unknown_backups: place.unknown_backups.clone(),
+            unreached: place.unreached.clone(),
         }
     }
 }
