@@ -14,6 +14,7 @@ use lightning_db_backup::{
 };
 use lightning_db_crypto::{KeySource, Keyring, PublicKey};
 use lightning_db_recovery::{Aim, History, Known, Leg, Moment, Reached, ReplayTarget, Stop, locate};
+use lightning_db_storage::directory;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{
     ArchivedThrough, Fork, Lineage, Manifest, ManifestStore, RepositoryCursor, RestorePoint,
@@ -355,7 +356,7 @@ fn put_in_place(vfs: &dyn Vfs, scratch: &Path, target: &Path) -> Result<()> {
 pub(crate) fn remove_scratch(vfs: &dyn Vfs, scratch: &Path) {
     for entry in vfs.list(scratch).unwrap_or_default() {
         let path = scratch.join(&entry.name);
-        if let Err(error) = vfs.remove_file(&path) {
+        if let Err(error) = directory::remove(vfs, &path) {
             tracing::warn!(file = %path.display(), %error, "could not remove a file of a failed restore");
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use lightning_db_backup::{KnownKeys, Repository, destroy_epoch, epoch_holders};
 use lightning_db_crypto::{EpochId, KeyProvider, KeySource};
+use lightning_db_storage::directory::KEYRING_FILES;
+use lightning_db_storage::twin_file::has_other_names;
 
 use super::place::{KeyPlace, joined, reach};
 use crate::backup::{Progress, store_at};
@@ -33,6 +35,9 @@ pub struct DataKeyDestruction {
     pub epoch: EpochId,
     /// What needed it in the database; `None` if the database has no such key, or no longer.
     pub key: Option<DataKeyInfo>,
+    /// Whether the database's keyring has another name, as in a copy that was made with links: that has the key, too, and
+    /// keeps it.
+    pub is_keyring_linked: bool,
     /// The repositories.
     pub places: Vec<KeyPlace>,
 }
@@ -134,7 +139,9 @@ impl<'a> Search<'a> {
         if key.is_none() && places.iter().all(is_nothing) {
             return Err(Error::NotFound { what: format!("data key {epoch}") });
         }
-        Ok(DataKeyDestruction { epoch, key, places })
+        let linked = |name| has_other_names(&*engine.ctx.vfs, &engine.ctx.directory.join(name));
+        let is_keyring_linked = KEYRING_FILES.into_iter().any(linked);
+        Ok(DataKeyDestruction { epoch, key, is_keyring_linked, places })
     }
 
     fn destroy_at(&self, place: PathBuf) -> Result<KeyPlace> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lightning_db_storage::audit::AuditEvent;
+use lightning_db_storage::directory;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::{Fork, HeldSegment, Keyspace, Manifest, ManifestStore, NamedCheckpoint};
 use lightning_db_storage::segment::{SegmentInfo, SegmentKind, segment_file_name};
@@ -217,7 +218,7 @@ fn copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> Result<()> {
 /// Best effort: what stays behind has a name that says what it is.
 fn remove_tree(vfs: &dyn Vfs, directory: &Path) {
     for entry in vfs.list(directory).unwrap_or_default() {
-        let _ = vfs.remove_file(&directory.join(entry.name));
+        let _ = directory::remove(vfs, &directory.join(entry.name));
     }
     let _ = vfs.remove_dir(directory);
 }

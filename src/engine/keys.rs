@@ -1,9 +1,7 @@
 //! Changing the keyring of an open database: slots and epochs.
 
 use lightning_db_crypto::{Entropy, EpochId, KeyProvider, Keyring};
-use lightning_db_storage::Result as StorageResult;
 use lightning_db_storage::audit::AuditEvent;
-use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_sync::RwLockUpgradableReadGuard;
 
 use super::{About, Engine};
@@ -23,27 +21,6 @@ impl Engine {
         proof: Option<&dyn KeyProvider>,
         about: impl FnOnce(&R) -> About,
         edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
-    ) -> Result<R> {
-        self.replace_keyring((event, about), proof, edit, KeyringStore::commit)
-    }
-
-    /// Forgets a data key that nothing needs, and overwrites the keyring that had it.
-    ///
-    /// # Errors
-    /// As [`change_keyring`](Self::change_keyring); `InvalidArgument` if something needs it by now.
-    pub(crate) fn forget_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
-        let forget = |keyring: &mut Keyring, _: &dyn Entropy, _| Ok(keyring.destroy_epoch(epoch)?);
-        let about = |(): &()| About { epoch: Some(epoch), ..About::default() };
-        let noted = (AuditEvent::DataKeyDestroyed, about);
-        self.replace_keyring(noted, Some(proof), forget, KeyringStore::commit_and_wipe)
-    }
-
-    fn replace_keyring<R>(
-        &self,
-        (event, about): (AuditEvent, impl FnOnce(&R) -> About),
-        proof: Option<&dyn KeyProvider>,
-        edit: impl FnOnce(&mut Keyring, &dyn Entropy, i64) -> Result<R>,
-        commit: fn(&mut KeyringStore, &Keyring, &dyn Entropy) -> StorageResult<()>,
     ) -> Result<R> {
         if self.read_only {
             return Err(Error::ReadOnly);
@@ -69,7 +46,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        commit(&mut store, &next, &*ctx.entropy)?;
+        store.commit(&next, &*ctx.entropy)?;
         *RwLockUpgradableReadGuard::upgrade(current) = next;
         self.note(event, about(&result));
         // The manifest names the keyring, so that an older one is not taken in its place. The change is done without it.
@@ -77,5 +54,16 @@ impl Engine {
             tracing::warn!(%error, "an older keyring would still be accepted until the manifest is written again");
         }
         Ok(result)
+    }
+
+    /// Forgets a data key that nothing needs.
+    ///
+    /// # Errors
+    /// As [`change_keyring`](Self::change_keyring).
+    pub(crate) fn forget_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
+        let about = |(): &()| About { epoch: Some(epoch), ..About::default() };
+        self.change_keyring(AuditEvent::DataKeyDestroyed, Some(proof), about, |keyring, _, _| {
+            Ok(keyring.destroy_epoch(epoch)?)
+        })
     }
 }

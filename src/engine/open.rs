@@ -282,7 +282,7 @@ impl Engine {
             };
             if is_orphan {
                 let path = self.ctx.directory.join(&entry.name);
-                match self.ctx.vfs.remove_file(&path) {
+                match directory::remove(&*self.ctx.vfs, &path) {
                     Ok(()) => tracing::info!(file = %path.display(), "removed a file that a crash left"),
                     Err(error) => {
                         tracing::warn!(file = %path.display(), %error, "could not remove an orphan")
@@ -352,7 +352,7 @@ fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
     let ours = |role: &FileRole| *role != FileRole::Foreign;
     for entry in directory::list(vfs, path).unwrap_or_default().into_iter().filter(|entry| ours(&entry.role))
     {
-        let _ = vfs.remove_file(&path.join(entry.name));
+        let _ = directory::remove(vfs, &path.join(entry.name));
     }
     if is_new {
         let _ = vfs.remove_dir(path);

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use crate::segment::{SegmentKind, parse_segment_file_name};
-use crate::twin_file::temporary_name;
+use crate::twin_file::{temporary_name, wipe_file};
 use crate::vfs::Vfs;
 use crate::{Result, SegmentId, StorageError};
 
@@ -101,6 +101,16 @@ pub fn classify(name: &str) -> FileRole {
     } else {
         FileRole::Foreign
     }
+}
+
+/// Removes a file of the database's; what holds keys is overwritten first.
+///
+/// # Errors
+/// `NotFound`, and what the operating system reports.
+pub fn remove(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let holds_keys = KEYRING_FILES.iter().any(|file| name == *file || name == temporary_name(file));
+    if holds_keys { wipe_file(vfs, path) } else { vfs.remove_file(path) }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl KeyringStore {
     /// The keyring in `directory`, which need not exist yet.
     #[must_use]
     pub fn new(vfs: Arc<dyn Vfs>, directory: &Path) -> Self {
-        Self { file: TwinFile::new(vfs, directory, KEYRING_FILES, MAX_KEYRING_LEN as u64) }
+        Self { file: TwinFile::secret(vfs, directory, KEYRING_FILES, MAX_KEYRING_LEN as u64) }
     }
 
     /// What the keyring says without a key, and its bytes.
@@ -48,20 +48,13 @@ impl KeyringStore {
         Ok(Loaded { value, generation, twin_problem })
     }
 
-    /// Makes `keyring` the current one; durable when this returns.
+    /// Makes `keyring` the current one; durable when this returns. What it replaces is overwritten: a key or a slot that is
+    /// not in it any more is to be nowhere.
     ///
     /// # Errors
     /// See [`TwinFile::commit`].
     pub fn commit(&mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
         self.file.commit(&keyring.to_bytes(entropy)?)
-    }
-
-    /// As [`commit`](Self::commit), and overwrites what was there: a key that is not in `keyring` any more is to be nowhere.
-    ///
-    /// # Errors
-    /// See [`TwinFile::commit_and_wipe`].
-    pub fn commit_and_wipe(&mut self, keyring: &Keyring, entropy: &dyn Entropy) -> Result<()> {
-        self.file.commit_and_wipe(&keyring.to_bytes(entropy)?)
     }
 
     /// Destroys the keyring: nobody can open the database after that. Returns the names of the files that were there.

@@ -10,6 +10,9 @@
 //! After a commit has returned, both copies hold the same generation, so damage to one of them never leads back to
 //! an older state. Where a crash left them one generation apart, the commit of the newer had not returned, and
 //! nothing depends on it yet: either copy is a correct answer. The next commit writes both again.
+//!
+//! Where the content is secret, what a commit replaces, and what one that died left, is overwritten before it is removed: on
+//! a disk that writes in place nobody finds it in free blocks. What has another name is none of ours, and is left as it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ pub struct TwinFile {
     directory: PathBuf,
     copies: [&'static str; 2],
     max_len: u64,
+    is_secret: bool,
     unsure: Option<String>,
 }
 
@@ -43,7 +47,13 @@ impl TwinFile {
     /// The copies `copies` in `directory`, none longer than `max_len` bytes.
     #[must_use]
     pub fn new(vfs: Arc<dyn Vfs>, directory: &Path, copies: [&'static str; 2], max_len: u64) -> Self {
-        Self { vfs, directory: directory.to_path_buf(), copies, max_len, unsure: None }
+        Self { vfs, directory: directory.to_path_buf(), copies, max_len, is_secret: false, unsure: None }
+    }
+
+    /// As [`new`](Self::new), for content of which nothing may stay behind.
+    #[must_use]
+    pub fn secret(vfs: Arc<dyn Vfs>, directory: &Path, copies: [&'static str; 2], max_len: u64) -> Self {
+        Self { is_secret: true, ..Self::new(vfs, directory, copies, max_len) }
     }
 
     /// Reads both copies and returns the newest that `parse` accepts.
@@ -123,33 +133,34 @@ impl TwinFile {
             );
             return Err(StorageError::UnsupportedFormat { file: self.path(self.copies[0]), what });
         }
+        let replaced = self.to_wipe();
         for name in self.copies {
             if let Err(error) = self.write_temporary(name, bytes) {
                 self.remove_temporaries();
                 return Err(error);
             }
         }
-        self.switch().inspect_err(|error| self.unsure = Some(error.to_string()))
-    }
-
-    /// As [`commit`](Self::commit), after which what the copies held before is overwritten where it was, as far as the disk
-    /// writes in place. That it could not be is logged, and no error: the new content counts.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit).
-    pub fn commit_and_wipe(&mut self, bytes: &[u8]) -> Result<()> {
-        // Opened by name now: afterwards the names are those of the new content.
-        let old: Vec<_> = self.copies.map(|name| self.vfs.open(&self.path(name), OpenHow::ReadWrite)).into();
-        self.commit(bytes)?;
-        for file in old {
-            let wiped = file.and_then(|file| overwrite(&*file));
-            if let Err(error) = wiped
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
+        self.switch().inspect_err(|error| self.unsure = Some(error.to_string()))?;
+        for file in replaced {
+            // The new content counts, and is the only one that has a name.
+            if let Err(error) = overwrite(&*file) {
                 tracing::warn!(file = self.copies[0], %error, "what was replaced could not be overwritten");
             }
         }
         Ok(())
+    }
+
+    /// What the names stand for now, if it is to be overwritten when they stand for something else.
+    fn to_wipe(&self) -> Vec<Arc<dyn VfsFile>> {
+        let paths = self.copies.iter().filter(|_| self.is_secret).map(|name| self.path(name));
+        let open = |path: PathBuf| {
+            if has_other_names(&*self.vfs, &path) {
+                tracing::warn!(file = %path.display(), "it has other names, and is not overwritten when it is replaced");
+                return None;
+            }
+            self.vfs.open(&path, OpenHow::ReadWrite).ok()
+        };
+        paths.filter_map(open).collect()
     }
 
     /// Overwrites both copies, and what was being written in their place, and removes them. Returns the names of those that
@@ -159,7 +170,9 @@ impl TwinFile {
     /// What the system reports; some may be gone then.
     pub fn destroy(&self) -> Result<Vec<String>> {
         let mut gone = Vec::new();
-        for name in self.copies.iter().map(|name| (*name).to_owned()).chain(self.copies.map(temporary_name)) {
+        // What is read without a name last goes last: as long as something is left, it is found again.
+        let names = self.copies.map(temporary_name).into_iter().chain(self.copies.map(str::to_owned));
+        for name in names {
             if destroy_file(&*self.vfs, &self.path(&name))? {
                 gone.push(name);
             }
@@ -178,12 +191,7 @@ impl TwinFile {
 
     fn write_temporary(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(&temporary_name(name));
-        match self.vfs.remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StorageError::io("remove", &path, error));
-            }
-            _ => {}
-        }
+        self.remove(&path)?;
         let file = self
             .vfs
             .open(&path, OpenHow::CreateNew)
@@ -203,12 +211,20 @@ impl TwinFile {
     /// Best effort: what stays behind is replaced by the next commit, or removed by the next open.
     fn remove_temporaries(&self) {
         for name in self.copies {
-            let path = self.path(&temporary_name(name));
-            if let Err(error) = self.vfs.remove_file(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(file = %path.display(), %error, "could not remove a temporary file");
+            if let Err(error) = self.remove(&self.path(&temporary_name(name))) {
+                tracing::warn!(%error, "could not remove a temporary file");
             }
+        }
+    }
+
+    /// Removes a file, if there is one.
+    fn remove(&self, path: &Path) -> Result<()> {
+        let removed = if self.is_secret { wipe_file(&*self.vfs, path) } else { self.vfs.remove_file(path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StorageError::io("remove", path, error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -232,6 +248,26 @@ pub fn destroy_file(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
     drop(file);
     vfs.remove_file(path).map_err(|error| StorageError::io("remove", path, error))?;
     Ok(true)
+}
+
+/// Removes a file that holds a secret. It is overwritten with zeros first, unless it has other names: then it is somebody
+/// else's, too, such as a copy's that was made with links.
+///
+/// # Errors
+/// What the system reports, as of removing it.
+pub fn wipe_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
+    if !has_other_names(vfs, path)
+        && let Ok(file) = vfs.open(path, OpenHow::ReadWrite)
+        && let Err(error) = overwrite(&*file)
+    {
+        tracing::warn!(file = %path.display(), %error, "it could not be overwritten before it is removed");
+    }
+    vfs.remove_file(path)
+}
+
+/// Whether the file at `path` has another name, too.
+pub fn has_other_names(vfs: &dyn Vfs, path: &Path) -> bool {
+    vfs.metadata(path).is_ok_and(|found| found.links.is_some_and(|links| links > 1))
 }
 
 fn overwrite(file: &dyn VfsFile) -> std::io::Result<()> {

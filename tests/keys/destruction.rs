@@ -1,13 +1,14 @@
 //! Destroyed keys: what somebody who has every key slot, all files and all old backups can still read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lightning_db::{
     Database, DestroyDataKeyOptions, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig, NoProgress, RecoveryTarget,
     RestoreOptions, VerifyLevel, VerifyOptions, Vfs,
 };
 use lightning_db_crypto::Keyring;
-use lightning_db_storage::vfs::OpenHow;
+use lightning_db_storage::vfs::{OpenHow, VfsFile};
 
 use crate::support::{KEY, Machine, Model, PATH, Random, assert_holds, contains, small};
 
@@ -305,24 +306,126 @@ fn a_destruction_of_a_data_key_that_died_is_gone_on_with() {
     }
 }
 
-/// The bytes that a file had before are overwritten where they were: whoever linked to it has zeros.
+/// The files that these names stand for now, whatever becomes of the names.
+fn held(machine: &Machine, names: &[PathBuf]) -> Vec<(PathBuf, Arc<dyn VfsFile>)> {
+    let open = |path: &PathBuf| (path.clone(), machine.disk.open(path, OpenHow::Read).expect("open"));
+    names.iter().map(open).collect()
+}
+
+#[track_caller]
+fn assert_overwritten(files: &[(PathBuf, Arc<dyn VfsFile>)], what: &str) {
+    assert!(!files.is_empty(), "{what}");
+    for (path, file) in files {
+        let mut bytes = vec![1; file.len().expect("length") as usize];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == 0), "{what}: {}", path.display());
+    }
+}
+
+fn keyring_files() -> [PathBuf; 2] {
+    ["KEYRING", "KEYRING.2"].map(|name| Path::new(PATH).join(name))
+}
+
+/// Whatever is done to keys: who searches the free blocks of the disk afterwards finds no keyring of before.
 #[test]
-fn what_a_keyring_was_is_overwritten() {
+fn what_a_keyring_was_is_overwritten_at_each_change() {
+    type Change = fn(&Database);
     let machine = Machine::new(8);
     let db = machine.create(&small());
-    let old = db.data_keys()[0].epoch;
+    let changes: [(&str, Change); 7] = [
+        ("add", |db| _ = db.add_key(KeySource::raw([2; 32]), "second").expect("add")),
+        ("rewrap", |db| db.rewrap_key(db.key_slots()[1].id, KeySource::raw([3; 32])).expect("rewrap")),
+        ("remove", |db| db.remove_key(db.key_slots()[1].id).expect("remove")),
+        ("rotate", |db| _ = db.rotate_data_key().expect("rotate")),
+        ("rotate the master key", |db| _ = db.rotate_master_key(&[], &[]).expect("rotate")),
+        ("reseal, to destroy", |db| {
+            db.reseal(&NoProgress).expect("reseal");
+            db.rotate_data_key().expect("rotate");
+        }),
+        ("destroy", |db| {
+            let old = db.data_keys()[0].epoch;
+            db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
+        }),
+    ];
+    for (what, change) in changes {
+        let before = held(&machine, &keyring_files());
+        change(&db);
+        assert_overwritten(&before, what);
+    }
+}
+
+#[test]
+fn keyrings_that_a_repository_lets_go_of_are_overwritten() {
+    let machine = Machine::new(10);
+    let db = machine.create(&small());
+    for _ in 0..3 {
+        db.put(b"k", b"v").expect("put");
+        db.rotate_data_key().expect("rotate");
+        db.backup(REPOSITORY).expect("backup");
+    }
+    let keyrings = || -> Vec<PathBuf> {
+        let folder = Path::new(REPOSITORY).join("keyrings");
+        machine.disk.files().into_iter().filter(|path| path.starts_with(&folder)).collect()
+    };
+    let before = held(&machine, &keyrings());
+    for backup in [1, 2] {
+        Database::delete_backup_in(&machine.environment(), REPOSITORY, backup).expect("delete");
+    }
+    let left = keyrings();
+    let gone: Vec<_> = before.into_iter().filter(|(path, _)| !left.contains(path)).collect();
+    assert_overwritten(&gone, "deleted with its backup");
+}
+
+#[test]
+fn a_keyring_that_a_kill_left_half_way_is_overwritten_before_it_is_removed() {
+    let temporary = Path::new(PATH).join("KEYRING.tmp");
+    let mut found = 0;
+    for call in 0..20 {
+        let machine = Machine::new(11);
+        let db = machine.create(&small());
+        machine.plan().crash_at(call);
+        let _ = db.rotate_data_key();
+        drop(db);
+        machine.plan().crash_at(0);
+        machine.disk.kill_process();
+        let is_there = machine.disk.metadata(&temporary).is_ok_and(|found| found.len > 0);
+        let left = if is_there { held(&machine, &[temporary.clone()]) } else { Vec::new() };
+        machine.reopen(&small()).close().expect("close");
+        if is_there {
+            assert_overwritten(&left, &format!("call {call}"));
+            found += 1;
+        }
+    }
+    assert!(found > 0, "no kill left one");
+}
+
+/// A copy that was made with links shares the keyring's file until that is replaced. It keeps it, with all its keys.
+#[test]
+fn a_copy_made_with_links_keeps_its_keyring() {
+    let machine = Machine::new(12);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
     db.rotate_data_key().expect("rotate");
+    db.close().expect("close");
+    drop(db);
+    machine.disk.create_dir(Path::new("/linked")).expect("a folder");
+    for entry in machine.disk.list(Path::new(PATH)).expect("list") {
+        let (from, to) = (Path::new(PATH).join(&entry.name), Path::new("/linked").join(&entry.name));
+        machine.disk.hard_link(&from, &to).expect("link");
+    }
+    let db = machine.reopen(&small());
     db.reseal(&NoProgress).expect("reseal");
-    let linked = Path::new("/linked");
-    machine.disk.hard_link(&Path::new(PATH).join("KEYRING"), linked).expect("link");
-    assert!(machine.read(linked).iter().any(|byte| *byte != 0));
+    let old = db.data_keys()[0].epoch;
+    let plan = db.plan_data_key_destruction(old, &DestroyDataKeyOptions::default()).expect("plan");
+    assert!(plan.is_keyring_linked, "it is said");
     db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
-    assert!(
-        machine.disk.open(linked, OpenHow::Read).is_ok()
-            && machine.read(linked).iter().all(|byte| *byte == 0)
-    );
-    // For the sake of the attack above: a keyring is found where there is one.
-    assert!(!keyrings_on_disk(&machine).is_empty());
+    let again = db.plan_data_key_destruction(db.data_keys()[0].epoch, &DestroyDataKeyOptions::default());
+    assert!(!again.expect("plan").is_keyring_linked, "what replaced it has one name");
+    db.close().expect("close");
+    drop(db);
+    let linked = Database::open_in(machine.environment(), "/linked", small()).expect("open");
+    assert_holds(&linked, &model, "the copy");
 }
 
 /// What SECURITY.md says to do when a slot's key leaked, word by word; then whoever has the leaked key attacks.
@@ -398,5 +501,9 @@ fn keyrings_of_an_unknown_key_are_told_and_go_when_asked_for() {
             Database::verify_repository_with(&machine.environment(), REPOSITORY, options, &NoProgress)
                 .expect("verify");
         assert!(report.is_sound() && !report.backups.is_empty(), "{:#?}", report.problems);
+        let options =
+            RestoreOptions { encryption_key: KeySource::raw([3; 32]), ..RestoreOptions::default() };
+        Database::restore_with(&machine.environment(), REPOSITORY, "/restored", options, &NoProgress)
+            .expect("the newest state is restored");
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lightning_db_storage::StorageError;
-use lightning_db_storage::twin_file::destroy_file;
+use lightning_db_storage::twin_file::{destroy_file, wipe_file};
 use lightning_db_storage::vfs::{FileLock, OpenHow, Vfs, VfsFile};
 use lightning_db_sync::Mutex;
 
@@ -156,9 +156,15 @@ impl DirectoryStore {
         taken
     }
 
+    /// Removes a file; a keyring is overwritten first.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let is_keyring = path.starts_with(self.path(layout::KEYRINGS));
+        if is_keyring { wipe_file(&*self.vfs, path) } else { self.vfs.remove_file(path) }
+    }
+
     /// What stays behind is removed by the next writer.
     fn remove_quietly(&self, path: &Path) {
-        if let Err(error) = self.vfs.remove_file(path) {
+        if let Err(error) = self.remove(path) {
             tracing::warn!(file = %path.display(), %error, "could not remove a temporary file");
         }
     }
@@ -171,7 +177,7 @@ impl DirectoryStore {
             if entry.is_dir && depth < MAX_DEPTH {
                 self.clear_up(&path, depth + 1)?;
             } else if !entry.is_dir && entry.name.starts_with(TEMPORARY_PREFIX) {
-                self.vfs.remove_file(&path).map_err(failed("remove", &path))?;
+                self.remove(&path).map_err(failed("remove", &path))?;
             }
         }
         self.sync(folder)
@@ -243,7 +249,7 @@ impl ObjectStore for DirectoryStore {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        match self.vfs.remove_file(&path) {
+        match self.remove(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("remove", &path)(error)),
             Ok(()) => self.sync(path.parent().unwrap_or(&self.root)),

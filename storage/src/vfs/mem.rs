@@ -549,9 +549,9 @@ impl State {
         Ok(match entry {
             Entry::File(file) => {
                 let len = self.tree.content(file)?.bytes().len() as u64;
-                Metadata { is_dir: false, len, mode: Some(0o600) }
+                Metadata { is_dir: false, len, mode: Some(0o600), links: Some(self.tree.names(file)) }
             }
-            Entry::Dir(_) => Metadata { is_dir: true, len: 0, mode: Some(0o700) },
+            Entry::Dir(_) => Metadata { is_dir: true, len: 0, mode: Some(0o700), links: None },
         })
     }
 

@@ -271,6 +271,8 @@ pub struct Metadata {
     pub len: u64,
     /// Unix permission bits, where the system has them.
     pub mode: Option<u32>,
+    /// How many names a file has, where the system tells; `None` for a directory.
+    pub links: Option<u64>,
 }
 
 /// Granularity of the start of a [`WriteMap`], in bytes.

@@ -73,7 +73,8 @@ impl Vfs for OsVfs {
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let found = fs::metadata(or_current(path))?;
-        Ok(Metadata { is_dir: found.is_dir(), len: found.len(), mode: mode_of(&found) })
+        let links = links_of(&found).filter(|_| !found.is_dir());
+        Ok(Metadata { is_dir: found.is_dir(), len: found.len(), mode: mode_of(&found), links })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -391,6 +392,16 @@ fn mode_of(found: &fs::Metadata) -> Option<u32> {
 
 #[cfg(windows)]
 fn mode_of(_found: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+#[cfg(unix)]
+fn links_of(found: &fs::Metadata) -> Option<u64> {
+    Some(std::os::unix::fs::MetadataExt::nlink(found))
+}
+
+#[cfg(windows)]
+fn links_of(_found: &fs::Metadata) -> Option<u64> {
     None
 }
 

@@ -120,7 +120,8 @@ fn run_on_names(place: &mut Place, step: &Step) -> io::Result<String> {
         }
         Step::Metadata { name } => {
             let found = vfs.metadata(&path(name))?;
-            return Ok(format!("{:?} {:?}", (!found.is_dir).then_some(found.len), found.mode));
+            let len = (!found.is_dir).then_some(found.len);
+            return Ok(format!("{len:?} {:?} {:?}", found.mode, found.links));
         }
         Step::Lock { name } => {
             let _lock = vfs.lock(&path(name))?;

@@ -252,6 +252,12 @@ impl Tree {
         self.dirs.values().flat_map(|dir| of(dir).values()).map(|entry| entry.inode()).collect()
     }
 
+    /// How many names a file has.
+    pub(super) fn names(&self, file: Inode) -> u64 {
+        let entries = self.dirs.values().flat_map(|dir| dir.current.values());
+        entries.filter(|entry| **entry == Entry::File(file)).count() as u64
+    }
+
     fn draw_inode(&mut self) -> Inode {
         self.next += 1;
         self.next

@@ -59,6 +59,8 @@ struct Destroyed {
     epoch: Option<u32>,
     database: Option<String>,
     repositories_known: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keyring_linked: Option<bool>,
     places: Vec<Place>,
     not_reached: &'static str,
 }
@@ -126,9 +128,10 @@ impl Destroy {
         drop(progress);
         db.close()?;
         let text = format!(
-            "data key {epoch} of {} is destroyed{}{}. {BEYOND}",
+            "data key {epoch} of {} is destroyed{}{}{}. {BEYOND}",
             self.db.display(),
             taken(&done.places),
+            linked(&done),
             problems(&done.places)
         );
         session.output.done(text, &object_of_epoch(&done, true))
@@ -159,9 +162,10 @@ impl Destroy {
         };
         format!(
             "This destroys data key {} of {} for ever ({here}). Each repository gets a backup first, and loses those that were \
-             made while the database had the key.{}",
+             made while the database had the key{}.{}",
             plan.epoch,
             self.db.display(),
+            linked(plan),
             lines(&plan.places)
         )
     }
@@ -205,6 +209,15 @@ fn lines(places: &[KeyPlace]) -> String {
     places.iter().map(line).collect()
 }
 
+/// A keyring with two names is not overwritten: it is a copy's, too.
+fn linked(plan: &DataKeyDestruction) -> &'static str {
+    if plan.is_keyring_linked {
+        "; a copy of the database was made with links (cp -l, snapshots), and keeps the key"
+    } else {
+        ""
+    }
+}
+
 fn taken(places: &[KeyPlace]) -> String {
     let backups: usize = places.iter().map(|place| place.backups.len()).sum();
     match backups {
@@ -230,6 +243,7 @@ fn object_of_all(plan: &KeyDestruction, destroyed: bool) -> Destroyed {
         epoch: None,
         database: Some(plan.database.clone()),
         repositories_known: plan.repositories_known,
+        keyring_linked: None,
         places: plan.places.iter().map(Place::from).collect(),
         not_reached: BEYOND,
     }
@@ -241,6 +255,7 @@ fn object_of_epoch(plan: &DataKeyDestruction, destroyed: bool) -> Destroyed {
         epoch: Some(plan.epoch.0),
         database: None,
         repositories_known: true,
+        keyring_linked: Some(plan.is_keyring_linked),
         places: plan.places.iter().map(Place::from).collect(),
         not_reached: BEYOND,
     }
