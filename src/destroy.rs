@@ -7,21 +7,21 @@
 mod data_key;
 mod place;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lightning_db_backup::{Repository, destroy_keyrings, keyring_holders};
+use lightning_db_backup::{Doomed, Repository, keyring_holders};
 use lightning_db_crypto::{DatabaseId, KeySource, Keyring, SlotInfo};
 use lightning_db_storage::StorageError;
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::manifest::ManifestStore;
-use lightning_db_storage::vfs::Vfs;
+use lightning_db_storage::vfs::FileLock;
 
 pub use data_key::{DataKeyDestruction, DestroyDataKeyOptions};
 pub use place::KeyPlace;
 use place::{joined, reach};
 
+use crate::backup::store_at;
 use crate::database::Database;
 use crate::engine::lock_for_writing;
 use crate::environment::Environment;
@@ -35,7 +35,8 @@ pub struct DestroyOptions {
     pub encryption_key: KeySource,
     /// Repositories beside those that are registered.
     pub repositories: Vec<PathBuf>,
-    /// Directories of copies of the database.
+    /// Directories of copies of the database. What a copy or a restore that died left beside the database goes without being
+    /// named.
     pub copies: Vec<PathBuf>,
 }
 
@@ -72,7 +73,7 @@ impl Database {
         path: impl AsRef<Path>,
         options: &DestroyOptions,
     ) -> Result<KeyDestruction> {
-        Target::look(environment, path.as_ref(), options)?.work(false)
+        Target::look(environment, path.as_ref(), options)?.plan()
     }
 
     /// Destroys all keys of a database: in its registered repositories, in those and in the copies that `options` names,
@@ -80,8 +81,8 @@ impl Database {
     /// that was not reached, with a key that still opens its keyring; the report says which places were not.
     ///
     /// # Errors
-    /// `NotFound`, `Locked`, `WrongKey`; `InvalidArgument` for a copy of another database, `Diverged` for a repository of
-    /// another one: nothing is destroyed then. Errors of overwriting and removing: some keys may be destroyed then, and
+    /// `NotFound`; `Locked` while the database or a copy is in use, or a backup is made; `WrongKey`; `InvalidArgument` for a
+    /// copy of another database, `Diverged` for a repository of another one: nothing is destroyed then. Errors of overwriting and removing: some keys may be destroyed then, and
     /// another call goes on.
     pub fn destroy(path: impl AsRef<Path>, options: &DestroyOptions) -> Result<KeyDestruction> {
         Self::destroy_in(&Environment::default(), path, options)
@@ -98,11 +99,10 @@ impl Database {
     ) -> Result<KeyDestruction> {
         let path = path.as_ref();
         let target = Target::look(environment, path, options)?;
-        let _lock = lock_for_writing(&*environment.vfs, path)?;
-        // All of it is looked at before any of it is destroyed.
-        target.work(false)?;
-        let report = target.work(true)?;
-        KeyringStore::new(Arc::clone(&environment.vfs), path).destroy()?;
+        // All of it is looked at and locked before any of it is destroyed.
+        let plan = target.plan()?;
+        let locked = target.lock(&plan)?;
+        let report = target.destroy(plan, locked)?;
         tracing::info!(directory = %path.display(), "all keys of the database were destroyed");
         Ok(report)
     }
@@ -117,6 +117,12 @@ struct Target<'a> {
     repositories: Vec<PathBuf>,
     repositories_known: bool,
     copies: Vec<PathBuf>,
+}
+
+/// What nobody else may use meanwhile: the database and the copies, and the repositories that were reached, in their order.
+struct Locked {
+    _directories: Vec<Box<dyn FileLock>>,
+    repositories: Vec<Doomed>,
 }
 
 impl<'a> Target<'a> {
@@ -135,55 +141,68 @@ impl<'a> Target<'a> {
         let repositories_known = registered.is_some();
         let places = registered.into_iter().flatten().map(|cursor| PathBuf::from(cursor.url_hint));
         let repositories = joined(&**vfs, places.collect(), &options.repositories);
-        let mut copies = options.copies.clone();
-        copies.extend(leftovers(&**vfs, path));
-        let target = Self {
+        let mut target = Self {
             environment,
             path,
             database: info.database,
             slots: info.slots,
             repositories,
             repositories_known,
-            copies,
+            copies: options.copies.clone(),
         };
         target.require_copies()?;
+        target.copies.extend(target.leftovers()?);
         Ok(target)
     }
 
-    /// A copy that is named must be one.
+    /// A copy that is named must be one, or a directory from which the keyring is gone: an earlier call may have died.
     fn require_copies(&self) -> Result<()> {
         for copy in &self.copies {
-            let (info, _) = self.keyring(copy).peek().map_err(|error| no_database(error, copy))?.value;
-            if info.database != self.database {
-                let reason = format!("{} is of another database, {}", copy.display(), info.database);
+            let is_directory = self.environment.vfs.metadata(copy).is_ok_and(|found| found.is_dir);
+            if !is_directory {
+                return Err(Error::NotFound { what: format!("the copy {}", copy.display()) });
+            }
+            let found = self.keyring(copy).databases()?;
+            if let Some(other) = found.into_iter().find(|database| *database != self.database) {
+                let reason = format!("{} is of another database, {other}", copy.display());
                 return Err(Error::InvalidArgument { argument: "copies", reason });
             }
         }
         Ok(())
     }
 
+    /// What a copy or a restore of this database that died left beside it, whatever its name was to be: there is a keyring
+    /// in it, too.
+    fn leftovers(&self) -> Result<Vec<PathBuf>> {
+        let is_left = |name: &str| name.contains(".creating-") || name.contains(".restoring-");
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        let entries = self.environment.vfs.list(parent).unwrap_or_default().into_iter();
+        let mut found = Vec::new();
+        for entry in entries.filter(|entry| entry.is_dir && is_left(&entry.name)) {
+            let place = parent.join(entry.name);
+            if !self.copies.contains(&place) && self.keyring(&place).databases()?.contains(&self.database) {
+                found.push(place);
+            }
+        }
+        Ok(found)
+    }
+
     fn keyring(&self, directory: &Path) -> KeyringStore {
         KeyringStore::new(Arc::clone(&self.environment.vfs), directory)
     }
 
-    /// Tells what is there, and destroys it, if it is to be done. The database's own keyring stays.
-    fn work(&self, is_to_be_done: bool) -> Result<KeyDestruction> {
+    /// Tells what is there.
+    fn plan(&self) -> Result<KeyDestruction> {
         let vfs = &self.environment.vfs;
         let mut places = Vec::new();
         for repository in &self.repositories {
             places.push(reach(vfs, repository.clone(), |store| {
-                if is_to_be_done {
-                    return destroy_keyrings(&store, self.database);
-                }
                 keyring_holders(&Repository::open(store)?, self.database)
             })?);
         }
         for copy in &self.copies {
-            if is_to_be_done {
-                let _lock = lock_for_writing(&**vfs, copy)?;
-                self.keyring(copy).destroy()?;
-            }
-            places.push(KeyPlace { place: copy.clone(), keyrings: 1, ..KeyPlace::default() });
+            let keyrings = usize::from(!self.keyring(copy).databases()?.is_empty());
+            places.push(KeyPlace { place: copy.clone(), keyrings, ..KeyPlace::default() });
         }
         let entries = vfs.list(self.path).map_err(|error| StorageError::io("list", self.path, error))?;
         Ok(KeyDestruction {
@@ -194,24 +213,30 @@ impl<'a> Target<'a> {
             places,
         })
     }
-}
 
-/// What a copy or a restore that died left beside the database: it has the keyring, too.
-fn leftovers(vfs: &dyn Vfs, path: &Path) -> Vec<PathBuf> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_left = |entry: &str| {
-        let rest = entry.strip_prefix(&name);
-        rest.is_some_and(|rest| rest.starts_with(".creating-") || rest.starts_with(".restoring-"))
-    };
-    let parent = path.parent().unwrap_or(Path::new(""));
-    let entries = vfs.list(parent).unwrap_or_default().into_iter();
-    let found =
-        entries.filter(|entry| entry.is_dir && is_left(&entry.name)).map(|entry| parent.join(entry.name));
-    let has_keyring = |place: &PathBuf| match vfs.metadata(&place.join("KEYRING")) {
-        Err(error) => error.kind() != ErrorKind::NotFound,
-        Ok(_) => true,
-    };
-    found.filter(has_keyring).collect()
+    fn lock(&self, plan: &KeyDestruction) -> Result<Locked> {
+        let vfs = &self.environment.vfs;
+        let directories = std::iter::once(self.path).chain(self.copies.iter().map(PathBuf::as_path));
+        let directories = directories.map(|path| lock_for_writing(&**vfs, path)).collect::<Result<_>>()?;
+        let mut repositories = Vec::new();
+        for place in plan.places.iter().take(self.repositories.len()).filter(|place| place.unreached.is_none()) {
+            repositories.push(Doomed::new(store_at(vfs, &place.place)?, self.database)?);
+        }
+        Ok(Locked { _directories: directories, repositories })
+    }
+
+    /// Does what was planned.
+    fn destroy(&self, mut plan: KeyDestruction, locked: Locked) -> Result<KeyDestruction> {
+        let reached = plan.places.iter_mut().take(self.repositories.len()).filter(|place| place.unreached.is_none());
+        for (place, repository) in reached.zip(locked.repositories) {
+            *place = KeyPlace::of(std::mem::take(&mut place.place), repository.destroy()?);
+        }
+        for copy in &self.copies {
+            self.keyring(copy).destroy()?;
+        }
+        self.keyring(self.path).destroy()?;
+        Ok(plan)
+    }
 }
 
 fn no_database(error: StorageError, path: &Path) -> Error {

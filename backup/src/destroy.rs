@@ -12,7 +12,7 @@ use lightning_db_crypto::{CryptoError, DatabaseId, EpochId, KeyProvider, Keyring
 use crate::backup::remove_orphans;
 use crate::catalog::Catalog;
 use crate::repository::{Repository, read_object};
-use crate::store::ObjectStore;
+use crate::store::{ObjectStore, WriterLock};
 use crate::{BackupError, Result, layout};
 
 /// What has a key, in a repository; after a destruction, what was destroyed there.
@@ -111,17 +111,36 @@ impl KnownKeys<'_> {
     }
 }
 
-/// Destroys every keyring of a repository. Nothing in it can be read after that.
-///
-/// # Errors
-/// `Busy`, `OtherDatabase`, and what the system reports: some keyrings may be gone then, and another call goes on.
-pub fn destroy_keyrings(store: &Arc<dyn ObjectStore>, database: DatabaseId) -> Result<KeyHolders> {
-    Repository::open(Arc::clone(store))?;
-    let _lock = store.lock()?;
-    let repository = Repository::open(Arc::clone(store))?;
-    let holders = keyring_holders(&repository, database)?;
-    holders.keyrings.iter().try_for_each(|name| store.destroy(name))?;
-    Ok(holders)
+/// A repository in which all keys are to be destroyed. Nobody writes to it meanwhile.
+#[derive(Debug)]
+pub struct Doomed {
+    repository: Repository,
+    database: DatabaseId,
+    _lock: Box<dyn WriterLock>,
+}
+
+impl Doomed {
+    /// Takes the writers' lock of a repository of this database.
+    ///
+    /// # Errors
+    /// `Busy`, `OtherDatabase`, and what reading gives. Nothing is destroyed yet.
+    pub fn new(store: Arc<dyn ObjectStore>, database: DatabaseId) -> Result<Self> {
+        Repository::open(Arc::clone(&store))?;
+        let lock = store.lock()?;
+        let repository = Repository::open(store)?;
+        keyring_holders(&repository, database)?;
+        Ok(Self { repository, database, _lock: lock })
+    }
+
+    /// Destroys every keyring. Nothing in the repository can be read after that.
+    ///
+    /// # Errors
+    /// What the system reports: some keyrings may be gone then, and another call goes on.
+    pub fn destroy(self) -> Result<KeyHolders> {
+        let holders = keyring_holders(&self.repository, self.database)?;
+        holders.keyrings.iter().try_for_each(|name| self.repository.store().destroy(name))?;
+        Ok(holders)
+    }
 }
 
 /// Destroys a data key in a repository: every keyring that has it, and the backups that were made beside them. The newest

@@ -25,7 +25,7 @@ pub use backup::{BackupInput, BackupReport, Phase, Phases, run_backup};
 pub use candidate::VersionKind;
 pub use catalog::{BackupSummary, Catalog, Entry};
 pub use destroy::{
-    KeyHolders, KnownKeys, destroy_epoch, destroy_keyrings, epoch_holders, keyring_holders,
+    Doomed, KeyHolders, KnownKeys, destroy_epoch, epoch_holders, keyring_holders,
 };
 pub use error::{BackupError, ReachableInterval, Result, TargetCandidate};
 pub use manifest::{

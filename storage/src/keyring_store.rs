@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lightning_db_crypto::{CryptoError, Entropy, KeyProvider, Keyring, KeyringInfo, MAX_KEYRING_LEN, peek};
+use lightning_db_crypto::{CryptoError, DatabaseId, Entropy, KeyProvider, Keyring, KeyringInfo, MAX_KEYRING_LEN, peek};
 
 use crate::directory::KEYRING_FILES;
 use crate::twin_file::{Loaded, TwinFile};
@@ -32,6 +32,15 @@ impl KeyringStore {
             let info = peek(bytes).map_err(|error| damage(path, error))?;
             Ok((Generation(info.generation), (info, bytes.to_vec())))
         })
+    }
+
+    /// Of which databases there are keyrings here: under their names, or on the way there when somebody died.
+    ///
+    /// # Errors
+    /// What the system reports; that one is missing or damaged is none.
+    pub fn databases(&self) -> Result<Vec<DatabaseId>> {
+        let whole = self.file.everything()?;
+        Ok(whole.iter().filter_map(|bytes| peek(bytes).ok()).map(|info| info.database).collect())
     }
 
     /// Opens the keyring with `provider`, or without a key when the database is not encrypted.
@@ -76,7 +85,7 @@ fn damage(path: &Path, error: CryptoError) -> StorageError {
 
 #[cfg(test)]
 mod tests {
-    use lightning_db_crypto::{DatabaseId, KeySource, SeededEntropy};
+    use lightning_db_crypto::{KeySource, SeededEntropy};
 
     use super::*;
     use crate::vfs::{MemVfs, OpenHow};

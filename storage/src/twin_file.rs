@@ -97,21 +97,46 @@ impl TwinFile {
         Loaded { value, generation, twin_problem }
     }
 
+    /// The bytes of both copies, and of those that were being written in their place, as far as they are there.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn everything(&self) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        for name in self.names() {
+            match self.read(&self.path(&name)) {
+                Ok(bytes) => found.push(bytes),
+                Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     fn load_copy<T>(
         &self,
         name: &str,
         parse: &impl Fn(&Path, &[u8]) -> Result<(Generation, T)>,
     ) -> Result<(Generation, T)> {
         let path = self.path(name);
-        let read = |error| StorageError::io("read", &path, error);
-        let file = self.vfs.open(&path, OpenHow::Read).map_err(read)?;
+        parse(&path, &self.read(&path)?)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let read = |error| StorageError::io("read", path, error);
+        let file = self.vfs.open(path, OpenHow::Read).map_err(read)?;
         let len = file.len().map_err(read)?;
         if len > self.max_len {
-            return Err(StorageError::corrupt(&path, self.max_len, format!("it is {len} bytes long")));
+            return Err(StorageError::corrupt(path, self.max_len, format!("it is {len} bytes long")));
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut bytes, 0).map_err(read)?;
-        parse(&path, &bytes)
+        Ok(bytes)
+    }
+
+    /// What was being written first: as long as a copy under its own name is left, all of it is found again.
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.copies.map(temporary_name).into_iter().chain(self.copies.map(str::to_owned))
     }
 
     /// Replaces both copies by `bytes`. When it returns, both are on stable storage under their names.
@@ -170,9 +195,7 @@ impl TwinFile {
     /// What the system reports; some may be gone then.
     pub fn destroy(&self) -> Result<Vec<String>> {
         let mut gone = Vec::new();
-        // What is read without a name last goes last: as long as something is left, it is found again.
-        let names = self.copies.map(temporary_name).into_iter().chain(self.copies.map(str::to_owned));
-        for name in names {
+        for name in self.names() {
             if destroy_file(&*self.vfs, &self.path(&name))? {
                 gone.push(name);
             }

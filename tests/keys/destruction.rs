@@ -164,27 +164,48 @@ fn what_belongs_to_another_database_is_refused_before_anything_is_destroyed() {
     assert_eq!(keyrings_on_disk(&machine), before);
 }
 
+/// A database with two repositories, a copy, and what copies and restores left that died: under their own names, the first
+/// copy of the keyring gone, or still being written.
+fn with_everything(seed: u64) -> (Machine, DestroyOptions) {
+    let machine = Machine::new(seed);
+    let db = machine.create(&small());
+    db.put(b"k", b"v").expect("put");
+    db.backup(REPOSITORY).expect("backup");
+    db.backup(OTHER).expect("backup");
+    db.create_checkpoint("/copy").expect("copy");
+    db.close().expect("close");
+    for left in ["/elsewhere.creating-01", "/db.creating-02", "/target.restoring-03"] {
+        machine.disk.copy_tree(Path::new("/copy"), Path::new(left)).expect("copy");
+    }
+    let remove = |path: &str| machine.disk.remove_file(Path::new(path)).expect("remove");
+    remove("/elsewhere.creating-01/KEYRING");
+    remove("/target.restoring-03/KEYRING");
+    let (from, to) = ("/target.restoring-03/KEYRING.2", "/target.restoring-03/KEYRING.2.tmp");
+    machine.disk.rename(Path::new(from), Path::new(to)).expect("rename");
+    for left in ["/elsewhere.creating-01", "/target.restoring-03"] {
+        machine.disk.sync_dir(Path::new(left)).expect("sync");
+    }
+    (machine, DestroyOptions { copies: vec!["/copy".into()], ..options() })
+}
+
 #[test]
 fn a_destruction_that_died_is_gone_on_with() {
     let mut call = 0;
     loop {
-        let machine = Machine::new(4);
-        let db = machine.create(&small());
-        db.put(b"k", b"v").expect("put");
-        db.backup(REPOSITORY).expect("backup");
-        db.backup(OTHER).expect("backup");
-        db.close().expect("close");
-        drop(db);
+        let (machine, options) = with_everything(4);
         let environment = machine.environment_dying_at(call);
-        let outcome = Database::destroy_in(&environment, PATH, &options());
+        let outcome = Database::destroy_in(&environment, PATH, &options);
         let crashed = machine.plan().crashed();
         let mut random = Random(call);
         let keep = random.keep();
         machine.disk.crash(&mut || random.next(), keep);
+        let is_left = !keyrings_on_disk(&machine).is_empty();
         if crashed {
-            match Database::destroy_in(&machine.environment(), PATH, &options()) {
+            // The same command again.
+            match Database::destroy_in(&machine.environment(), PATH, &options) {
+                Ok(_) => {}
                 // One copy of the keyring is left with nothing in it, or none.
-                Ok(_) | Err(Error::NotFound { .. } | Error::Corrupt { .. }) => {}
+                Err(Error::NotFound { .. } | Error::Corrupt { .. }) if !is_left => {}
                 Err(error) => panic!("call {call}: {error}"),
             }
         } else {
@@ -192,11 +213,42 @@ fn a_destruction_that_died_is_gone_on_with() {
         }
         assert_eq!(keyrings_on_disk(&machine), [], "call {call}");
         if !crashed {
-            assert!(call > 8);
+            assert!(call > 20);
             break;
         }
         call += 1;
     }
+}
+
+#[test]
+fn what_another_database_left_beside_it_is_none_of_its() {
+    let (machine, options) = with_everything(13);
+    let other = Database::create_in(machine.environment(), "/db.creating-04", small()).expect("create");
+    other.put(b"k", b"v").expect("put");
+    other.close().expect("close");
+    drop(other);
+    Database::destroy_in(&machine.environment(), PATH, &options).expect("destroy");
+    let left: Vec<PathBuf> = keyrings_on_disk(&machine).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(left, ["KEYRING", "KEYRING.2"].map(|name| Path::new("/db.creating-04").join(name)));
+}
+
+#[test]
+fn whatever_is_in_use_stops_it_before_anything_is_destroyed() {
+    let (machine, options) = with_everything(14);
+    let before = keyrings_on_disk(&machine);
+    for lock in ["/copy/LOCK", "/db/LOCK", "/other/LOCK.writer"] {
+        let held = machine.disk.lock(Path::new(lock)).expect("lock");
+        let refused = Database::destroy_in(&machine.environment(), PATH, &options);
+        assert!(matches!(refused, Err(Error::Locked { .. })), "{lock}: {refused:?}");
+        assert_eq!(keyrings_on_disk(&machine), before, "{lock}");
+        drop(held);
+    }
+    for copy in ["/nowhere", "/copy/KEYRING"] {
+        let mistaken = DestroyOptions { copies: vec![copy.into()], ..options.clone() };
+        let refused = Database::destroy_in(&machine.environment(), PATH, &mistaken);
+        assert!(matches!(refused, Err(Error::NotFound { .. })), "{copy}: {refused:?}");
+    }
+    assert_eq!(keyrings_on_disk(&machine), before);
 }
 
 #[test]
