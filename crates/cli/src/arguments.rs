@@ -26,7 +26,7 @@ Keys are named by a URI, never typed themselves:
                          a key of the transit engine of Vault or OpenBao
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 damaged data or a wrong or missing key, \
-4 not found or not reachable.
+4 not found or not reachable, 5 done, but not everywhere.
 
 Examples:
   lightning-cli create ./mydb --key passphrase:prompt

@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     NotFound(String),
     /// A check or a verification found damage, and has told which.
     Damaged(String),
+    /// It was done, but not everywhere; what was left is named.
+    Incomplete(String),
     /// A file of the user's (not of a database) cannot be read or written.
     File { action: &'static str, path: PathBuf, source: io::Error },
     /// A file of the user's does not hold what it should.
@@ -43,13 +45,14 @@ impl Failure {
             Self::NotFound(_) => "not_found",
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => "not_found",
             Self::Damaged(_) => "corrupt",
+            Self::Incomplete(_) => "incomplete",
             Self::Input { .. } => "invalid_input",
             Self::File { .. } | Self::Output(_) => "io",
         }
     }
 
-    /// 1 failed, 2 wrong usage, 3 integrity or authentication, 4 not found or not reachable. A reader of standard
-    /// output that has seen enough is no failure: 0.
+    /// 1 failed, 2 wrong usage, 3 integrity or authentication, 4 not found or not reachable, 5 done, but not everywhere. A
+    /// reader of standard output that has seen enough is no failure: 0.
     pub(crate) fn status(&self) -> ExitCode {
         if self.is_broken_pipe() {
             return ExitCode::SUCCESS;
@@ -58,6 +61,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Damaged(_) => 3,
             Self::NotFound(_) => 4,
+            Self::Incomplete(_) => 5,
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => 4,
             Self::Database(error) if error.is_integrity() => 3,
             Self::Database(error) if error.is_not_found() => 4,
@@ -91,7 +95,9 @@ impl fmt::Display for Failure {
                 write!(f, "{error} (here: --key URI or LIGHTNING_DB_KEY)")
             }
             Self::Database(error) => error.fmt(f),
-            Self::Usage(text) | Self::NotFound(text) | Self::Damaged(text) => f.write_str(text),
+            Self::Usage(text) | Self::NotFound(text) | Self::Damaged(text) | Self::Incomplete(text) => {
+                f.write_str(text)
+            }
             Self::File { action, path, source } => {
                 write!(f, "could not {action} {}: {source}", path.display())
             }

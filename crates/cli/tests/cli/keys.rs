@@ -147,6 +147,42 @@ fn keys_are_destroyed_after_being_told_what_is_lost() {
 }
 
 #[test]
+fn keys_that_were_not_reached_are_told_by_the_exit_status() {
+    let place = Place::with_database();
+    place.ok(["backup", "db", "repo"]);
+    std::fs::rename(place.path("repo"), place.path("moved")).expect("rename");
+    let bare = place.run_bare(["keys", "destroy", "db", "--yes"]);
+    bare.is_failure(2, "--repositories-unknown");
+    place.ok(["keys", "list", "db"]);
+    let ran = place.run(["keys", "destroy", "db", "--yes", "--quiet"]);
+    ran.is_failure(5, "repo: it was not reached");
+    place.fails(4, "keyring", ["keys", "destroy", "db", "--yes"]);
+    place.ok(["restore", "moved", "restored"]);
+    let unknown = place.run_bare(["keys", "destroy", "restored", "--yes", "--repositories-unknown"]);
+    unknown.is_failure(5, "not known which repositories");
+}
+
+#[test]
+fn what_a_leaked_key_opens_in_a_repository_goes_when_the_key_is_named() {
+    let place = Place::with_database();
+    place.ok(["backup", "db", "repo"]);
+    let epoch = place.json(["keys", "epochs", "db"])["epochs"][0]["epoch"].to_string();
+    place.secret("next", &"77".repeat(32));
+    place.ok(["keys", "rewrap", "db", "1", "file:next"]);
+    let by_next = ["--key", "file:next"];
+    let with = |arguments: &[&str]| place.run([arguments, &by_next[..]].concat());
+    assert_eq!(with(&["keys", "rotate", "db", "--master", "--now"]).status, 0);
+    assert_eq!(with(&["backup", "db", "repo"]).status, 0);
+    let destroy = ["keys", "destroy", "db", "--yes", "--epoch", epoch.as_str()];
+    with(&destroy).is_failure(5, "no key that was given opens");
+    let leaked = [&destroy[..], &["--slot-key", "file:key"]].concat();
+    let ran = with(&leaked);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(std::fs::read_dir(place.path("repo/keyrings")).expect("a folder").count() >= 1);
+    assert_eq!(with(&["verify", "repo", "--level", "4"]).status, 0);
+}
+
+#[test]
 fn a_data_key_is_destroyed_with_the_backups_that_have_it() {
     let place = Place::with_database();
     place.ok(["put", "db", "k", "v"]);

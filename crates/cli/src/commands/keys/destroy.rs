@@ -44,6 +44,9 @@ pub(super) struct Destroy {
     /// A copy of the database, whose keys go, too; once for each
     #[arg(long, value_name = "DIR", conflicts_with = "epoch")]
     copy: Vec<PathBuf>,
+    /// Without a key: destroy the keys though it is not known which repositories are registered and have them, too
+    #[arg(long, conflicts_with = "epoch")]
+    repositories_unknown: bool,
     /// Only say what would be lost
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -97,15 +100,23 @@ impl Destroy {
         if self.dry_run {
             return session.output.report(told, &object_of_all(&plan, false));
         }
+        if !plan.repositories_known && !self.repositories_unknown {
+            let how = "give --key, or name them with --repository and say --repositories-unknown";
+            return Err(Failure::Usage(format!("{told}\nNothing was destroyed: {how}")));
+        }
         self.confirm(&told)?;
         let done = Database::destroy(&self.db, &options)?;
         let text = format!(
-            "all keys of {} are destroyed; what is left of it are {} that nobody can read{}. {BEYOND}",
+            "all keys of {} are destroyed; what is left of it are {} that nobody can read. {BEYOND}",
             self.db.display(),
-            Size(done.file_bytes),
-            problems(&done.places)
+            Size(done.file_bytes)
         );
-        session.output.done(text, &object_of_all(&done, true))
+        session.output.done(text, &object_of_all(&done, true))?;
+        let mut left = problems(&done.places);
+        if !done.repositories_known {
+            left.push("it is not known which repositories are registered".to_owned());
+        }
+        self.all_or(left)
     }
 
     fn data_key(&self, session: &Session, epoch: EpochId) -> Outcome {
@@ -128,13 +139,22 @@ impl Destroy {
         drop(progress);
         db.close()?;
         let text = format!(
-            "data key {epoch} of {} is destroyed{}{}{}. {BEYOND}",
+            "data key {epoch} of {} is destroyed{}{}. {BEYOND}",
             self.db.display(),
             taken(&done.places),
-            linked(&done),
-            problems(&done.places)
+            linked(&done)
         );
-        session.output.done(text, &object_of_epoch(&done, true))
+        session.output.done(text, &object_of_epoch(&done, true))?;
+        self.all_or(problems(&done.places))
+    }
+
+    /// Fails if anything was left.
+    fn all_or(&self, left: Vec<String>) -> Outcome {
+        if left.is_empty() {
+            return Ok(());
+        }
+        let text = format!("keys of {} were destroyed, but not everywhere: {}", self.db.display(), left.join("; "));
+        Err(Failure::Incomplete(text))
     }
 
     fn told(&self, plan: &KeyDestruction) -> String {
@@ -230,11 +250,9 @@ fn numbers(backups: &[u64]) -> String {
     backups.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn problems(places: &[KeyPlace]) -> String {
-    let told = places
-        .iter()
-        .filter_map(|place| place.problem().map(|problem| format!("; {}: {problem}", place.place.display())));
-    told.collect()
+fn problems(places: &[KeyPlace]) -> Vec<String> {
+    let told = |place: &KeyPlace| Some(format!("{}: {}", place.place.display(), place.problem()?));
+    places.iter().filter_map(told).collect()
 }
 
 fn object_of_all(plan: &KeyDestruction, destroyed: bool) -> Destroyed {
