@@ -84,6 +84,10 @@ impl Database {
     pub fn backup_with(&self, repository: impl AsRef<Path>, progress: &dyn Progress) -> Result<BackupReport> {
         self.require_writable()?;
         refuse_own_directory(&self.engine.ctx.directory, repository.as_ref())?;
+        if repository.as_ref().to_str().is_none() {
+            let reason = "its path is remembered as text: choose one that is UTF-8".to_owned();
+            return Err(Error::InvalidArgument { argument: "repository", reason });
+        }
         let store = store_at(&self.engine.ctx.vfs, repository.as_ref())?;
         back_up_into(self, &store, progress)
     }

@@ -19,7 +19,7 @@ use lightning_db_storage::vfs::FileLock;
 
 pub use data_key::{DataKeyDestruction, DestroyDataKeyOptions};
 pub use place::KeyPlace;
-use place::{joined, reach};
+use place::{Candidate, joined, reach};
 
 use crate::backup::store_at;
 use crate::database::Database;
@@ -114,7 +114,7 @@ struct Target<'a> {
     path: &'a Path,
     database: DatabaseId,
     slots: Vec<SlotInfo>,
-    repositories: Vec<PathBuf>,
+    repositories: Vec<Candidate>,
     repositories_known: bool,
     copies: Vec<PathBuf>,
 }
@@ -139,8 +139,8 @@ impl<'a> Target<'a> {
             }
         };
         let repositories_known = registered.is_some();
-        let places = registered.into_iter().flatten().map(|cursor| PathBuf::from(cursor.url_hint));
-        let repositories = joined(&**vfs, places.collect(), &options.repositories);
+        let places = registered.into_iter().flatten().map(|cursor| cursor.url_hint);
+        let repositories = joined(&**vfs, places, &options.repositories);
         let mut target = Self {
             environment,
             path,
@@ -196,7 +196,7 @@ impl<'a> Target<'a> {
         let vfs = &self.environment.vfs;
         let mut places = Vec::new();
         for repository in &self.repositories {
-            places.push(reach(vfs, repository.clone(), |store| {
+            places.push(reach(vfs, repository, |store| {
                 keyring_holders(&Repository::open(store)?, self.database)
             })?);
         }

@@ -262,7 +262,7 @@ impl Restore<'_> {
         manifest.restore_points = plan.restore_points.iter().filter(is_past).cloned().collect();
         manifest.repositories = vec![RepositoryCursor {
             repository: self.repository.id().0,
-            url_hint: self.repository.place(),
+            url_hint: self.repository.store().address(),
             last_backup: plan.backup,
             archived: Some(ArchivedThrough {
                 incarnation: end.incarnation,

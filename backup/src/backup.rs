@@ -391,7 +391,7 @@ impl Run<'_> {
         let newest = self.catalog.all_backups().rev().find(own).map(|(number, _)| number);
         RepositoryCursor {
             repository: self.repository.id().0,
-            url_hint: self.repository.place(),
+            url_hint: self.repository.store().address(),
             // Also one that was not heard of, and is known now by what was announced before it.
             last_backup: newest.max(known.map(|known| known.last_backup)).unwrap_or(0),
             archived: held.or_else(|| known.and_then(|known| known.archived)),
@@ -438,7 +438,7 @@ impl Run<'_> {
             phases,
             cursor: RepositoryCursor {
                 repository: self.repository.id().0,
-                url_hint: self.repository.place(),
+                url_hint: self.repository.store().address(),
                 last_backup: record.number,
                 archived: log_end,
                 announced: None,

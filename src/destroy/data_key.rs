@@ -124,16 +124,16 @@ impl<'a> Search<'a> {
         let epoch = self.epoch;
         let engine = &self.db.engine;
         let registered = engine.catalog.read(|manifest| {
-            manifest.repositories.iter().map(|cursor| PathBuf::from(&cursor.url_hint)).collect()
+            manifest.repositories.iter().map(|cursor| cursor.url_hint.clone()).collect::<Vec<_>>()
         });
-        let places = joined(&*engine.ctx.vfs, registered, &self.options.repositories).into_iter();
-        let look = |place| {
-            reach(&engine.ctx.vfs, place, |store| {
+        let candidates = joined(&*engine.ctx.vfs, registered.into_iter(), &self.options.repositories);
+        let look = |candidate| {
+            reach(&engine.ctx.vfs, candidate, |store| {
                 let repository = Repository::open(store)?;
                 self.with_keys(|keys| epoch_holders(&repository, keys, epoch))
             })
         };
-        let places = places.map(look).collect::<Result<Vec<_>>>()?;
+        let places = candidates.iter().map(look).collect::<Result<Vec<_>>>()?;
         let key = self.db.data_keys().into_iter().find(|key| key.epoch == epoch);
         let is_nothing = |place: &KeyPlace| place.keyrings == 0 && place.unknown.is_empty();
         if key.is_none() && places.iter().all(is_nothing) {

@@ -52,15 +52,28 @@ impl KeyPlace {
     }
 }
 
-/// Works on a repository; one that is not there is told in the result.
+/// Where a repository should be.
+pub(super) struct Candidate {
+    pub(super) path: PathBuf,
+    /// It was named now, and not only registered once.
+    is_named: bool,
+}
+
+/// Works on a repository; one that is not there is told in the result. Where one is only registered, another database's may
+/// have come in its place.
 pub(super) fn reach(
     vfs: &Arc<dyn Vfs>,
-    place: PathBuf,
+    candidate: &Candidate,
     work: impl FnOnce(Arc<dyn ObjectStore>) -> lightning_db_backup::Result<KeyHolders>,
 ) -> Result<KeyPlace> {
+    let place = candidate.path.clone();
     let outcome = store_at(vfs, &place).and_then(|store| Ok(work(store)?));
     match outcome {
         Ok(holders) => Ok(KeyPlace::of(place, holders)),
+        Err(Error::Diverged { .. }) if !candidate.is_named => {
+            let reason = "another database's repository is there now".to_owned();
+            Ok(KeyPlace { place, unreached: Some(reason), ..KeyPlace::default() })
+        }
         Err(error @ (Error::NotFound { .. } | Error::Io { .. })) => {
             Ok(KeyPlace { place, unreached: Some(error.to_string()), ..KeyPlace::default() })
         }
@@ -69,18 +82,24 @@ pub(super) fn reach(
 }
 
 /// All of them, each once.
-pub(super) fn joined(vfs: &dyn Vfs, mut places: Vec<PathBuf>, named: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn joined(
+    vfs: &dyn Vfs,
+    registered: impl Iterator<Item = String>,
+    named: &[PathBuf],
+) -> Vec<Candidate> {
     let absolute = |path: &Path| {
         let bare = path.to_str().and_then(|text| text.strip_prefix("file://")).map_or(path, Path::new);
         std::path::absolute(bare).unwrap_or_else(|_| bare.to_path_buf())
     };
+    let mut found: Vec<Candidate> =
+        registered.map(|place| Candidate { path: place.into(), is_named: false }).collect();
     for place in named {
-        if places.iter().all(|known| absolute(known) != absolute(place)) {
-            places.push(place.clone());
+        match found.iter_mut().find(|known| absolute(&known.path) == absolute(place)) {
+            Some(known) => known.is_named = true,
+            None => found.push(Candidate { path: place.clone(), is_named: true }),
         }
     }
     // One that moved is registered under its old name, too; the new one was named.
-    let is_there = |place: &PathBuf| vfs.metadata(&absolute(place)).is_ok();
-    places.sort_by_key(|place| !is_there(place));
-    places
+    found.sort_by_key(|candidate| vfs.metadata(&absolute(&candidate.path)).is_err());
+    found
 }

@@ -251,6 +251,24 @@ fn whatever_is_in_use_stops_it_before_anything_is_destroyed() {
     assert_eq!(keyrings_on_disk(&machine), before);
 }
 
+/// Where only an old registration leads to it.
+#[test]
+fn another_database_s_repository_in_the_place_of_a_registered_one_is_told_and_left() {
+    let machine = Machine::new(15);
+    let db = machine.create(&small());
+    db.backup(REPOSITORY).expect("backup");
+    db.close().expect("close");
+    let other = Database::create_in(machine.environment(), "/second", small()).expect("create");
+    machine.disk.rename(Path::new(REPOSITORY), Path::new("/moved")).expect("rename");
+    other.backup(REPOSITORY).expect("backup");
+    other.close().expect("close");
+    let named = DestroyOptions { repositories: vec!["/moved".into()], ..options() };
+    let done = Database::destroy_in(&machine.environment(), PATH, &named).expect("destroy");
+    assert!(done.places.iter().any(|place| place.place == Path::new(REPOSITORY) && place.unreached.is_some()));
+    let left = keyrings_on_disk(&machine);
+    assert_eq!(left.len(), 3, "the other database's own two, and that in its repository: {left:?}");
+}
+
 #[test]
 fn a_data_key_that_is_destroyed_opens_nothing_in_files_and_old_backups() {
     let machine = Machine::new(5);

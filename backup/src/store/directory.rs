@@ -206,6 +206,11 @@ impl ObjectStore for DirectoryStore {
         self.root.display().to_string()
     }
 
+    fn address(&self) -> String {
+        let whole = std::path::absolute(&self.root);
+        whole.map_or_else(|_| self.place(), |path| path.display().to_string())
+    }
+
     fn put_if_absent(&self, name: &str, content: Content<'_>) -> Result<Put> {
         self.make_folders(name)?;
         let path = self.path(name);

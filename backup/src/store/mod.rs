@@ -21,6 +21,12 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Where the objects are, for messages.
     fn place(&self) -> String;
 
+    /// Where the objects are, as it is found from anywhere: what [`place`](Self::place) says may depend on the working
+    /// directory.
+    fn address(&self) -> String {
+        self.place()
+    }
+
     /// Creates an object from what `content` writes, unless the name is taken. When this returns [`Put::Created`], the
     /// object is durable. If `content` fails, or the process dies, there is no object.
     ///

@@ -163,6 +163,22 @@ fn keys_that_were_not_reached_are_told_by_the_exit_status() {
 }
 
 #[test]
+fn a_repository_is_found_from_another_working_directory() {
+    let place = Place::with_database();
+    place.ok(["backup", "db", "./repo"]);
+    let key = format!("file:{}", place.path("key").display());
+    let ran = place
+        .command()
+        .current_dir("/")
+        .args(["keys", "destroy", "--yes", "--key", &key])
+        .arg(place.path("db"))
+        .output()
+        .expect("it runs");
+    assert!(ran.status.success(), "{ran:?}");
+    place.fails(3, "missing", ["restore", "repo", "restored"]);
+}
+
+#[test]
 fn what_a_leaked_key_opens_in_a_repository_goes_when_the_key_is_named() {
     let place = Place::with_database();
     place.ok(["backup", "db", "repo"]);
