@@ -2,7 +2,8 @@
 //! state is noticed when it is opened.
 //!
 //! The mark is written after the manifest that it tells of is durable. So it is never ahead of the database, and a crash
-//! between the two leaves a mark that is one manifest behind, with which every later state is accepted.
+//! between the two leaves a mark that is one manifest behind, with which every later state is accepted. A manifest that was
+//! written after a mark says so: then it is not for the first time that there is none.
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use lightning_db_crypto::DatabaseId;
 use lightning_db_storage::manifest::Manifest;
 use lightning_db_storage::vfs::{OpenHow, Vfs};
 use lightning_db_storage::{Generation, SequenceNumber};
+use lightning_db_sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -21,6 +23,9 @@ use crate::error::{Error, Result};
 pub struct FreshnessMark {
     /// The database.
     pub database: [u8; 16],
+    /// Its history: a copy that was opened for writing, or a restored database, has another. `None` in a mark of an earlier
+    /// version, which did not know.
+    pub incarnation: Option<[u8; 16]>,
     /// The number of the state that its manifest described. It only grows.
     pub generation: u64,
     /// The newest commit that was in sorted files then.
@@ -35,7 +40,7 @@ pub trait FreshnessAnchor: Send + Sync + fmt::Debug {
     /// The mark that was stored last; `None` if there never was one.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When it cannot be told, as when the place where it would be is not there.
     fn load(&self) -> io::Result<Option<FreshnessMark>>;
 
     /// Remembers a mark, durably. Each is of a later state than the one before, but after a database was put back on purpose.
@@ -111,26 +116,40 @@ pub enum FreshnessPolicy {
 pub(crate) struct Freshness {
     anchor: Option<Arc<dyn FreshnessAnchor>>,
     policy: FreshnessPolicy,
+    has_begun: AtomicBool,
+    has_mark: AtomicBool,
 }
 
 impl Freshness {
     pub(crate) fn new(source: &AnchorSource, policy: FreshnessPolicy, vfs: &Arc<dyn Vfs>) -> Self {
-        Self { anchor: source.resolve(vfs), policy }
+        let anchor = source.resolve(vfs);
+        Self { anchor, policy, has_begun: AtomicBool::new(false), has_mark: AtomicBool::new(false) }
     }
 
     /// Compares a database that is about to be opened with the mark.
     ///
     /// # Errors
-    /// `RolledBack` if it is older, or another one, and that is to be refused; `Io` if it cannot be told.
+    /// `RolledBack` if it is older, another one or another copy, or if there is no mark any more, and that is to be
+    /// refused; `Io` if it cannot be told.
     pub(crate) fn check(&self, directory: &Path, manifest: &Manifest) -> Result<()> {
-        self.judge(directory, |mark| {
-            if mark.database != *manifest.database.as_bytes() {
-                return Some(format!("the mark is of database {}", DatabaseId(mark.database)));
+        let is_anchored = manifest.features.is_anchored();
+        self.judge(directory, |mark| match mark {
+            None => is_anchored.then(|| {
+                "its anchor remembers nothing, and did before: is that the place, and is its disk mounted?".to_owned()
+            }),
+            Some(mark) if mark.database != *manifest.database.as_bytes() => {
+                Some(format!("the mark is of database {}", DatabaseId(mark.database)))
             }
-            let (now, marked) = (manifest.generation, Generation(mark.generation));
-            (now < marked).then(|| {
-                format!("it is at state {}, and was at {} (commit {}) before", now.0, marked.0, mark.sequence)
-            })
+            // A directory goes on under another history when it goes back to a checkpoint; it has marks then.
+            Some(mark) if !is_anchored && mark.incarnation.is_some_and(|of| of != manifest.incarnation.0) => {
+                Some("the mark is of another copy of this database: give each copy an anchor of its own".to_owned())
+            }
+            Some(mark) => {
+                let (now, marked) = (manifest.generation, Generation(mark.generation));
+                (now < marked).then(|| {
+                    format!("it is at state {}, and was at {} (commit {}) before", now.0, marked.0, mark.sequence)
+                })
+            }
         })
     }
 
@@ -140,16 +159,30 @@ impl Freshness {
     /// As [`check`](Self::check).
     pub(crate) fn check_new(&self, directory: &Path) -> Result<()> {
         self.judge(directory, |mark| {
-            Some(format!("there is a mark of database {} already", DatabaseId(mark.database)))
+            mark.map(|mark| format!("there is a mark of database {} already", DatabaseId(mark.database)))
         })
     }
 
-    fn judge(&self, directory: &Path, older: impl FnOnce(&FreshnessMark) -> Option<String>) -> Result<()> {
+    /// From now on manifests are remembered.
+    pub(crate) fn begin(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the anchor has a mark of this database, durably.
+    pub(crate) fn has_mark(&self) -> bool {
+        self.has_mark.load(Ordering::Relaxed)
+    }
+
+    fn judge(
+        &self,
+        directory: &Path,
+        wrong: impl FnOnce(Option<&FreshnessMark>) -> Option<String>,
+    ) -> Result<()> {
         let Some(anchor) = self.anchor.as_ref().filter(|_| self.policy != FreshnessPolicy::Ignore) else {
             return Ok(());
         };
         let error = match anchor.load() {
-            Ok(mark) => match mark.as_ref().and_then(older) {
+            Ok(mark) => match wrong(mark.as_ref()) {
                 None => return Ok(()),
                 Some(what) => Error::RolledBack { directory: directory.to_path_buf(), what },
             },
@@ -168,24 +201,29 @@ impl Freshness {
 
     /// Remembers a manifest that is durable. Called for each, one at a time.
     pub(crate) fn remember(&self, manifest: &Manifest) {
-        let Some(anchor) = &self.anchor else { return };
+        let Some(anchor) = self.anchor.as_ref().filter(|_| self.has_begun.load(Ordering::Relaxed)) else {
+            return;
+        };
         let mark = FreshnessMark {
             database: *manifest.database.as_bytes(),
+            incarnation: Some(manifest.incarnation.0),
             generation: manifest.generation.0,
             sequence: manifest.flushed_sequence,
         };
-        if let Err(error) = anchor.store(&mark) {
-            tracing::warn!(%error, "the freshness anchor does not know the newest state");
+        match anchor.store(&mark) {
+            Ok(()) => self.has_mark.store(true, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "the freshness anchor does not know the newest state"),
         }
     }
 }
 
 /// ```text
-/// 0   magic "LDBMARK1"
+/// 0   magic "LDBMARK2"
 /// 8   database id [16]
-/// 24  generation u64
-/// 32  sequence u64
-/// 40  BLAKE3 of all before [32]
+/// 24  incarnation [16]        not in "LDBMARK1"
+/// 40  generation u64
+/// 48  sequence u64
+/// 56  BLAKE3 of all before [32]
 /// ```
 #[derive(Debug)]
 struct FileAnchor {
@@ -193,20 +231,21 @@ struct FileAnchor {
     path: PathBuf,
 }
 
-const MAGIC: &[u8; 8] = b"LDBMARK1";
-const CONTENT_LEN: usize = 40;
+const MAGIC: &[u8; 8] = b"LDBMARK2";
+const CONTENT_LEN: usize = 56;
 const LEN: usize = CONTENT_LEN + 32;
+const FIRST_MAGIC: &[u8; 8] = b"LDBMARK1";
+const FIRST_LEN: usize = LEN - 16;
 
 impl FreshnessAnchor for FileAnchor {
     fn load(&self) -> io::Result<Option<FreshnessMark>> {
         let file = match self.vfs.open(&self.path, OpenHow::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.none_yet(),
             other => other?,
         };
-        let mut bytes = [0; LEN];
-        if file.len()? == LEN as u64 {
-            file.read_exact_at(&mut bytes, 0)?;
-        }
+        let len = usize::try_from(file.len()?).ok().filter(|len| *len <= LEN);
+        let mut bytes = vec![0; len.unwrap_or(0)];
+        file.read_exact_at(&mut bytes, 0)?;
         decode(&bytes).map(Some).ok_or_else(|| {
             let text = format!("{} holds no mark: it is damaged, or another file", self.path.display());
             io::Error::new(io::ErrorKind::InvalidData, text)
@@ -229,10 +268,22 @@ impl FreshnessAnchor for FileAnchor {
     }
 }
 
+impl FileAnchor {
+    /// There is no mark; but a place for one there must be, or a disk that is not mounted would look like the first use.
+    fn none_yet(&self) -> io::Result<Option<FreshnessMark>> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        self.vfs.metadata(folder).map(|_| None).map_err(|error| {
+            let text = format!("{}, where the mark should be: {error}; is its disk mounted?", folder.display());
+            io::Error::new(error.kind(), text)
+        })
+    }
+}
+
 fn encode(mark: &FreshnessMark) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN);
-    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(if mark.incarnation.is_some() { MAGIC } else { FIRST_MAGIC });
     bytes.extend_from_slice(&mark.database);
+    bytes.extend(mark.incarnation.iter().flatten());
     bytes.extend_from_slice(&mark.generation.to_le_bytes());
     bytes.extend_from_slice(&mark.sequence.0.to_le_bytes());
     let checksum = blake3::hash(&bytes);
@@ -240,16 +291,51 @@ fn encode(mark: &FreshnessMark) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8; LEN]) -> Option<FreshnessMark> {
-    let (content, checksum) = bytes.split_at(CONTENT_LEN);
-    let whole = content.starts_with(MAGIC) && blake3::hash(content).as_bytes() == checksum;
-    let (_, rest) = content.split_first_chunk::<8>().filter(|_| whole)?;
+fn decode(bytes: &[u8]) -> Option<FreshnessMark> {
+    let (content, checksum) = bytes.split_last_chunk::<32>()?;
+    let (magic, rest) = content.split_first_chunk::<8>()?;
+    let knows_history = match (magic, bytes.len()) {
+        (MAGIC, LEN) => true,
+        (FIRST_MAGIC, FIRST_LEN) => false,
+        _ => return None,
+    };
+    if blake3::hash(content).as_bytes() != checksum {
+        return None;
+    }
     let (database, rest) = rest.split_first_chunk::<16>()?;
+    let (incarnation, rest) = match knows_history {
+        true => rest.split_first_chunk::<16>().map(|(incarnation, rest)| (Some(*incarnation), rest))?,
+        false => (None, rest),
+    };
     let (generation, rest) = rest.split_first_chunk::<8>()?;
     let (sequence, _) = rest.split_first_chunk::<8>()?;
     Some(FreshnessMark {
         database: *database,
+        incarnation,
         generation: u64::from_le_bytes(*generation),
         sequence: SequenceNumber(u64::from_le_bytes(*sequence)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_before_are_read() {
+        let mut mark = FreshnessMark {
+            database: [1; 16],
+            incarnation: Some([2; 16]),
+            generation: 3,
+            sequence: SequenceNumber(4),
+        };
+        assert_eq!(decode(&encode(&mark)), Some(mark));
+        mark.incarnation = None;
+        // As earlier versions wrote it.
+        let mut bytes = b"LDBMARK1".to_vec();
+        bytes.extend([1; 16]);
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(*blake3::hash(&bytes).as_bytes());
+        assert_eq!((decode(&bytes), encode(&mark)), (Some(mark), bytes));
+    }
 }

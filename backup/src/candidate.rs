@@ -92,6 +92,7 @@ fn version(live: &Manifest, keyspaces: Vec<Keyspace>, segments: Vec<SegmentInfo>
         repositories: Vec::new(),
         retained_runs: Vec::new(),
         audit: None,
+        features: live.features.with_anchored(false),
         ..live.clone()
     }
 }

@@ -92,6 +92,7 @@ impl Catalog {
         next.next_segment = SegmentId(self.next_segment.load(Ordering::Relaxed));
         next.next_run = self.next_run.load(Ordering::Relaxed);
         next.audit = *self.audit.lock();
+        next.features = next.features.with_anchored(next.features.is_anchored() || self.freshness.has_mark());
         let directory = &ctx.directory;
         ctx.vfs.sync_dir(directory).map_err(|error| StorageError::io("sync", directory, error))?;
         state.store.commit(&next, &ctx.keyring.read(), &*ctx.entropy)?;
@@ -99,6 +100,13 @@ impl Catalog {
         self.freshness.remember(&state.manifest);
         then(&state.manifest);
         Ok(())
+    }
+
+    /// Remembers the manifest outside of the directory; from now on each one.
+    pub(super) fn begin_to_remember(&self) {
+        let state = self.state.lock();
+        self.freshness.begin();
+        self.freshness.remember(&state.manifest);
     }
 
     /// Has the manifests to come name this end of the audit log.

@@ -178,6 +178,7 @@ fn branch_off(manifest: &mut Manifest, incarnation: Incarnation) {
     manifest.generation = manifest.generation.next();
     manifest.wal.clear();
     manifest.log_end = None;
+    manifest.features = manifest.features.with_anchored(false);
     manifest.repositories.clear();
     manifest.retained_runs.clear();
     manifest.restore_points.retain(|point| point.sequence <= sequence);

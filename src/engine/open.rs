@@ -72,12 +72,17 @@ impl Engine {
             let manifest = first_manifest(&config, &environment, &keyring)?;
             let ctx = seal_context(path, &config, &environment, keyring, manifest.incarnation);
             let manifests = ManifestStore::new(Arc::clone(vfs), path);
-            let engine =
-                Self::assemble(config, ctx, manifest, manifests, store, Some(Box::new(Arc::clone(&held))))?;
+            let engine = {
+                let freshness = freshness(&config, vfs);
+                let held = Box::new(Arc::clone(&held));
+                Self::assemble(config, ctx, manifest, freshness, (manifests, store), Some(held))?
+            };
             engine.begin_audit(AuditEvent::Created);
             engine.change_manifest(|_| {})?;
             engine.begin_log(WalStart::default())?;
             background::start(&engine)?;
+            // Last, when nothing can fail any more: a mark of a database that never came to be would refuse the next one.
+            engine.catalog.begin_to_remember();
             Ok(engine)
         })();
         created.inspect_err(|_| abandon_directory(&**vfs, path, is_new))
@@ -146,7 +151,9 @@ impl Engine {
         })?;
         warn_of_twin(loaded.twin_problem);
         let manifest = loaded.value;
-        freshness(&config, &environment.vfs).check(path, &manifest)?;
+        let freshness = freshness(&config, &environment.vfs);
+        freshness.check(path, &manifest)?;
+        freshness.begin();
         if lock.is_some() && !manifest.is_writable() {
             let what = "it uses features that this version can only read".to_owned();
             return Err(Error::UnsupportedFormat { file: path.join("MANIFEST"), what });
@@ -160,7 +167,7 @@ impl Engine {
         }
         let ctx = seal_context(path, &config, environment, keyring, manifest.incarnation);
         let manifests = ManifestStore::new(Arc::clone(&environment.vfs), path);
-        Self::assemble(config, ctx, manifest, manifests, store, lock)
+        Self::assemble(config, ctx, manifest, freshness, (manifests, store), lock)
     }
 
     /// An engine that has everything open that `manifest` names, and does nothing yet.
@@ -168,12 +175,11 @@ impl Engine {
         config: LightningDbConfig,
         ctx: Arc<SealContext>,
         manifest: Manifest,
-        manifests: ManifestStore,
-        keyring_store: KeyringStore,
+        freshness: Freshness,
+        (manifests, keyring_store): (ManifestStore, KeyringStore),
         lock: Option<Box<dyn FileLock>>,
     ) -> Result<Arc<Self>> {
         let maps = MapBudget::new(config.mmap_size);
-        let freshness = freshness(&config, &ctx.vfs);
         let tree = open_tree(&ctx, &manifest, &maps)?;
         let mut seed = [0; 8];
         ctx.entropy.fill(&mut seed)?;

@@ -8,6 +8,7 @@ use lightning_db::{
     AnchorSource, Database, Error, FreshnessAnchor, FreshnessMark, FreshnessPolicy, LightningDbConfig,
     NoProgress, RestoreOptions, Vfs,
 };
+use lightning_db_storage::vfs::{Calls, Effect, Fault};
 use parking_lot::Mutex;
 
 use crate::support::{Machine, Model, PATH, Random, assert_holds, small};
@@ -236,7 +237,7 @@ fn a_damaged_mark_is_told_from_none() {
     let machine = machine();
     machine.create(&anchored(FreshnessPolicy::Refuse)).close().expect("close");
     let bytes = machine.read(Path::new(MARK));
-    assert_eq!(bytes.len(), 72);
+    assert_eq!(bytes.len(), 88);
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
@@ -248,7 +249,74 @@ fn a_damaged_mark_is_told_from_none() {
     }
     machine.write(Path::new(MARK), &bytes[..40]);
     assert!(machine.open_read_only(&anchored(FreshnessPolicy::Refuse)).is_err());
+}
+
+#[test]
+fn a_mark_that_is_not_there_any_more_is_told_from_the_first_use() {
+    let machine = machine();
+    machine.create(&small()).close().expect("close");
+    machine.reopen(&anchored(FreshnessPolicy::Refuse)).close().expect("the first use");
     machine.disk.remove_file(Path::new(MARK)).expect("remove");
-    machine.reopen(&anchored(FreshnessPolicy::Refuse)).close().expect("the first mark");
-    assert!(machine.disk.metadata(Path::new(MARK)).is_ok());
+    let opened = machine.open(&anchored(FreshnessPolicy::Refuse));
+    assert!(matches!(opened, Err(Error::RolledBack { .. })), "{opened:?}");
+    assert!(machine.disk.metadata(Path::new(MARK)).is_err(), "none is written below a mount point");
+    machine.reopen(&anchored(FreshnessPolicy::Ignore)).close().expect("on purpose");
+    machine.reopen(&anchored(FreshnessPolicy::Refuse)).close().expect("from then on");
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_told_from_the_first_use() {
+    let machine = Machine::new(1);
+    machine.create(&small()).close().expect("close");
+    for open in [Machine::open, Machine::open_read_only] {
+        let refused = open(&machine, &anchored(FreshnessPolicy::Refuse));
+        assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    }
+    let created = Database::create_in(machine.environment(), "/new", anchored(FreshnessPolicy::Refuse));
+    assert!(matches!(created, Err(Error::Io { .. })), "{created:?}");
+    machine.reopen(&anchored(FreshnessPolicy::Warn)).close().expect("warned");
+}
+
+#[test]
+fn a_creation_that_failed_leaves_no_mark() {
+    let mut failed = 0;
+    for call in 0.. {
+        let machine = machine();
+        let environment = machine.environment();
+        let full = Fault::new(Calls::Mutating, Effect::Fail(io::ErrorKind::StorageFull));
+        machine.plan().add(full.after(call));
+        let created = Database::create_in(environment, PATH, anchored(FreshnessPolicy::Refuse));
+        if machine.plan().strikes() == 0 {
+            break;
+        }
+        if let Err(error) = created {
+            failed += 1;
+            assert!(machine.disk.metadata(Path::new(MARK)).is_err(), "call {call}: {error}");
+            machine.create(&anchored(FreshnessPolicy::Refuse)).close().expect("close");
+        }
+    }
+    assert!(failed > 20, "{failed} creations failed");
+}
+
+/// A copy that is opened with the same anchor, as by a variable of the environment that all commands read.
+#[test]
+fn a_copy_does_not_take_the_mark_of_the_database_it_was_made_of() {
+    let machine = machine();
+    let db = machine.create(&anchored(FreshnessPolicy::Refuse));
+    db.put(b"k", b"v").expect("put");
+    db.create_checkpoint("/copy").expect("copy");
+    db.close().expect("close");
+    drop(db);
+    let copy = || Database::open_in(machine.environment(), "/copy", anchored(FreshnessPolicy::Refuse));
+    assert!(matches!(copy(), Err(Error::RolledBack { .. })), "{:?}", copy());
+    // It may have gone further than the database.
+    let alone = Database::open_in(machine.environment(), "/copy", small()).expect("open");
+    for _ in 0..10 {
+        alone.put(b"k", b"w").expect("put");
+        alone.checkpoint().expect("flush");
+    }
+    alone.close().expect("close");
+    drop(alone);
+    assert!(matches!(copy(), Err(Error::RolledBack { .. })), "{:?}", copy());
+    machine.reopen(&anchored(FreshnessPolicy::Refuse)).close().expect("the database itself opens");
 }

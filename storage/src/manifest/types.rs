@@ -78,6 +78,24 @@ pub struct Features {
     pub incompatible: u64,
 }
 
+impl Features {
+    /// A freshness anchor has a mark of a state of this directory.
+    const ANCHORED: u64 = 1;
+
+    /// Whether some anchor has remembered a state of this directory: then none is expected to know nothing.
+    #[must_use]
+    pub fn is_anchored(self) -> bool {
+        self.compatible & Self::ANCHORED != 0
+    }
+
+    /// The same, with that as it is said. A copy is another directory.
+    #[must_use]
+    pub fn with_anchored(self, is_anchored: bool) -> Self {
+        let bit = if is_anchored { Self::ANCHORED } else { 0 };
+        Self { compatible: self.compatible & !Self::ANCHORED | bit, ..self }
+    }
+}
+
 /// Where one history left another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fork {
