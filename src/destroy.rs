@@ -219,7 +219,9 @@ impl<'a> Target<'a> {
         let directories = std::iter::once(self.path).chain(self.copies.iter().map(PathBuf::as_path));
         let directories = directories.map(|path| lock_for_writing(&**vfs, path)).collect::<Result<_>>()?;
         let mut repositories = Vec::new();
-        for place in plan.places.iter().take(self.repositories.len()).filter(|place| place.unreached.is_none()) {
+        for place in
+            plan.places.iter().take(self.repositories.len()).filter(|place| place.unreached.is_none())
+        {
             repositories.push(Doomed::new(store_at(vfs, &place.place)?, self.database)?);
         }
         Ok(Locked { _directories: directories, repositories })
@@ -227,7 +229,8 @@ impl<'a> Target<'a> {
 
     /// Does what was planned.
     fn destroy(&self, mut plan: KeyDestruction, locked: Locked) -> Result<KeyDestruction> {
-        let reached = plan.places.iter_mut().take(self.repositories.len()).filter(|place| place.unreached.is_none());
+        let reached =
+            plan.places.iter_mut().take(self.repositories.len()).filter(|place| place.unreached.is_none());
         for (place, repository) in reached.zip(locked.repositories) {
             *place = KeyPlace::of(std::mem::take(&mut place.place), repository.destroy()?);
         }

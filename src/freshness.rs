@@ -273,7 +273,8 @@ impl FileAnchor {
     fn none_yet(&self) -> io::Result<Option<FreshnessMark>> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         self.vfs.metadata(folder).map(|_| None).map_err(|error| {
-            let text = format!("{}, where the mark should be: {error}; is its disk mounted?", folder.display());
+            let text =
+                format!("{}, where the mark should be: {error}; is its disk mounted?", folder.display());
             io::Error::new(error.kind(), text)
         })
     }

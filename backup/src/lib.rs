@@ -24,9 +24,7 @@ pub use archive::LostLog;
 pub use backup::{BackupInput, BackupReport, Phase, Phases, run_backup};
 pub use candidate::VersionKind;
 pub use catalog::{BackupSummary, Catalog, Entry};
-pub use destroy::{
-    Doomed, KeyHolders, KnownKeys, destroy_epoch, epoch_holders, keyring_holders,
-};
+pub use destroy::{Doomed, KeyHolders, KnownKeys, destroy_epoch, epoch_holders, keyring_holders};
 pub use error::{BackupError, ReachableInterval, Result, TargetCandidate};
 pub use manifest::{
     BackupManifest, KeyringObject, LogPiece, MAX_RECORD_LEN, PreviousRecord, Record, RecordBody,

@@ -497,12 +497,17 @@ fn planned(legs: &[Leg<'_>], goal: Goal) -> Vec<PlannedLeg> {
         Goal::Sequence(sequence) => piece.before() < sequence,
         Goal::Time { .. } => true,
     };
+    // What has nothing new is not opened: its data key may have been destroyed since.
+    let is_new = |piece: &LogPiece, after| piece.end.sequence > after || piece.end.within_commit;
     let last = legs.len().saturating_sub(1);
-    let leg = |(index, leg): (usize, &Leg<'_>)| PlannedLeg {
-        incarnation: leg.incarnation,
-        after: leg.after,
-        through: (index < last).then_some(leg.through),
-        pieces: leg.pieces.iter().filter(|piece| is_wanted(piece)).map(|piece| (*piece).clone()).collect(),
+    let leg = |(index, leg): (usize, &Leg<'_>)| {
+        let new = leg.pieces.iter().skip_while(|piece| !is_new(piece, leg.after));
+        PlannedLeg {
+            incarnation: leg.incarnation,
+            after: leg.after,
+            through: (index < last).then_some(leg.through),
+            pieces: new.filter(|piece| is_wanted(piece)).map(|piece| (*piece).clone()).collect(),
+        }
     };
     legs.iter().enumerate().map(leg).collect()
 }

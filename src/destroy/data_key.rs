@@ -115,7 +115,8 @@ impl<'a> Search<'a> {
         for key in &options.keys {
             let reason = || "one of them names no key".to_owned();
             let named = key.resolve()?;
-            providers.push(named.ok_or_else(|| Error::InvalidArgument { argument: "keys", reason: reason() })?);
+            providers
+                .push(named.ok_or_else(|| Error::InvalidArgument { argument: "keys", reason: reason() })?);
         }
         Ok(Self { db, epoch, options, providers })
     }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lightning_db_crypto::{CryptoError, DatabaseId, Entropy, KeyProvider, Keyring, KeyringInfo, MAX_KEYRING_LEN, peek};
+use lightning_db_crypto::{
+    CryptoError, DatabaseId, Entropy, KeyProvider, Keyring, KeyringInfo, MAX_KEYRING_LEN, peek,
+};
 
 use crate::directory::KEYRING_FILES;
 use crate::twin_file::{Loaded, TwinFile};

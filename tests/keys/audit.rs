@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lightning_db::{
-    AuditEvent, CheckOptions, Database, DestroyDataKeyOptions, Error, KeySource, LightningDbConfig, NoProgress, SlotId, Vfs,
-    check_in,
+    AuditEvent, CheckOptions, Database, DestroyDataKeyOptions, Error, KeySource, LightningDbConfig,
+    NoProgress, SlotId, Vfs, check_in,
 };
 
 use crate::support::{KEY, Machine, PATH, Random, contains, plain, small};

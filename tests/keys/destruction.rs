@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lightning_db::{
-    Database, DestroyDataKeyOptions, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig, NoProgress, RecoveryTarget,
-    RestoreOptions, VerifyLevel, VerifyOptions, Vfs,
+    Database, DestroyDataKeyOptions, DestroyOptions, EpochId, Error, KeySource, LightningDbConfig,
+    NoProgress, RecoveryTarget, RestoreOptions, VerifyLevel, VerifyOptions, Vfs,
 };
 use lightning_db_crypto::Keyring;
 use lightning_db_storage::vfs::{OpenHow, VfsFile};
@@ -264,7 +264,9 @@ fn another_database_s_repository_in_the_place_of_a_registered_one_is_told_and_le
     other.close().expect("close");
     let named = DestroyOptions { repositories: vec!["/moved".into()], ..options() };
     let done = Database::destroy_in(&machine.environment(), PATH, &named).expect("destroy");
-    assert!(done.places.iter().any(|place| place.place == Path::new(REPOSITORY) && place.unreached.is_some()));
+    assert!(
+        done.places.iter().any(|place| place.place == Path::new(REPOSITORY) && place.unreached.is_some())
+    );
     let left = keyrings_on_disk(&machine);
     assert_eq!(left.len(), 3, "the other database's own two, and that in its repository: {left:?}");
 }
@@ -327,7 +329,9 @@ fn checkpoints_go_with_a_data_key_only_by_force() {
     db.create_named_checkpoint("kept").expect("checkpoint");
     db.rotate_data_key().expect("rotate");
     db.reseal(&NoProgress).expect("reseal");
-    let refused = db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect_err("a checkpoint needs it");
+    let refused = db
+        .destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress)
+        .expect_err("a checkpoint needs it");
     assert!(refused.to_string().contains("kept"), "{refused}");
     assert_eq!(db.named_checkpoints().len(), 1);
     db.destroy_data_key(old, &by_force(), &NoProgress).expect("by force");
@@ -547,7 +551,11 @@ fn after_a_leak_the_leaked_key_opens_nothing_that_has_the_old_data_key() {
 fn keyrings_of_an_unknown_key_are_told_and_go_when_asked_for() {
     let leaked = KeySource::raw(KEY);
     let (machine, places, old) = after_a_leak(&DestroyDataKeyOptions::default());
-    assert_eq!((&places[0].backups[..], places[0].keyrings), (&[3][..], 1), "what is known goes all the same");
+    assert_eq!(
+        (&places[0].backups[..], places[0].keyrings),
+        (&[3][..], 1),
+        "what is known goes all the same"
+    );
     assert_eq!((places[0].unknown.len(), &places[0].unknown_backups[..]), (1, &[1, 2][..]));
     assert!(places[0].problem().is_some_and(|problem| problem.contains("backups 1, 2")), "{places:?}");
     assert_eq!(keyrings_opened_by(&machine, &leaked).len(), 1, "and what is told to be left is");
@@ -571,8 +579,7 @@ fn keyrings_of_an_unknown_key_are_told_and_go_when_asked_for() {
             Database::verify_repository_with(&machine.environment(), REPOSITORY, options, &NoProgress)
                 .expect("verify");
         assert!(report.is_sound() && !report.backups.is_empty(), "{:#?}", report.problems);
-        let options =
-            RestoreOptions { encryption_key: KeySource::raw([3; 32]), ..RestoreOptions::default() };
+        let options = RestoreOptions { encryption_key: KeySource::raw([3; 32]), ..RestoreOptions::default() };
         Database::restore_with(&machine.environment(), REPOSITORY, "/restored", options, &NoProgress)
             .expect("the newest state is restored");
     }

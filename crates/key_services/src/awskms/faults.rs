@@ -106,7 +106,8 @@ impl Place {
 }
 
 fn misdirected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Misdirected> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source()).find_map(|error| error.downcast_ref())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+        .find_map(|error| error.downcast_ref())
 }
 
 /// Short, and without what could rewrite a terminal.

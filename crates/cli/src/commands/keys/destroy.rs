@@ -153,7 +153,8 @@ impl Destroy {
         if left.is_empty() {
             return Ok(());
         }
-        let text = format!("keys of {} were destroyed, but not everywhere: {}", self.db.display(), left.join("; "));
+        let text =
+            format!("keys of {} were destroyed, but not everywhere: {}", self.db.display(), left.join("; "));
         Err(Failure::Incomplete(text))
     }
 
