@@ -250,6 +250,12 @@ pub enum Error {
         /// The text of the first failure.
         first: String,
     },
+    /// Moving data to the current data key makes no progress, for now. Nothing is lost.
+    #[error("{what}, and what moved stays: try again when less is going on")]
+    Stalled {
+        /// What is left.
+        what: String,
+    },
     /// A write to a database that was opened read-only.
     #[error("the database was opened read-only: open it with `Database::open` to change it")]
     ReadOnly,
@@ -357,6 +363,7 @@ impl Error {
             Self::AlreadyExists { .. } => "already_exists",
             Self::NotFound { .. } => "not_found",
             Self::Poisoned { .. } => "poisoned",
+            Self::Stalled { .. } => "stalled",
             Self::ReadOnly => "read_only",
             Self::Closed => "closed",
             Self::Cancelled => "cancelled",

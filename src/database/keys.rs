@@ -120,8 +120,8 @@ impl Database {
     /// checkpoints, and log that waits for a backup, stay under the old keys; [`data_keys`](Self::data_keys) tells.
     ///
     /// # Errors
-    /// `NotEncrypted`; `DiskFull` and other errors of reading and writing files; `ReadOnly`, `Closed`. Nothing is lost
-    /// then.
+    /// `NotEncrypted`; `Stalled` when nothing moves, for a while; `DiskFull` and other errors of reading and writing files;
+    /// `ReadOnly`, `Closed`. Nothing is lost then.
     pub fn reseal(&self, progress: &dyn Progress) -> Result<()> {
         self.require_writable()?;
         if self.key_slots().is_empty() {

@@ -67,7 +67,7 @@ impl Database {
     /// # Errors
     /// `NotFound`; `InvalidArgument` for the current key, and for one that something needs; `WrongKey` if the key that the
     /// database was opened with was removed since; `Diverged`; those of key services that are asked what is in a keyring, of
-    /// backing up, and of writing files. The key is destroyed in the database before it is destroyed in repositories:
+    /// backing up, and of writing files. Nothing is given up by force unless the key can be destroyed then. The key is destroyed in the database before it is destroyed in repositories:
     /// another call goes on there.
     pub fn destroy_data_key(
         &self,
@@ -87,10 +87,7 @@ impl Database {
                     self.backup_with(&place.place, progress)?;
                 }
             }
-            if options.force {
-                self.engine.give_up_data_key(epoch)?;
-            }
-            self.engine.destroy_data_key(&*search.providers[0], epoch)?;
+            self.engine.destroy_data_key(&*search.providers[0], epoch, options.force)?;
         }
         for (place, _) in plan.places.iter_mut().zip(&reached).filter(|(_, reached)| **reached) {
             self.backup_with(&place.place, progress)?;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use lightning_db_backup::Progress;
-use lightning_db_crypto::{EpochId, EpochInfo, KeyProvider};
+use lightning_db_crypto::{EpochId, EpochInfo, KeyProvider, Keyring};
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::manifest::{Lineage, Manifest, NamedCheckpoint};
 use lightning_db_storage::segment::SegmentKind;
 
 use super::log::{remove_log_files, retire};
-use super::{Engine, policy};
+use super::{Engine, catalog, policy};
 use crate::error::{Error, Result};
 
 /// So many steps in a row may leave as much to move as there was.
@@ -76,7 +76,7 @@ impl Engine {
     /// stays done: after a failure or a crash another call goes on where this one was.
     ///
     /// # Errors
-    /// Those of reading and writing files; nothing is lost then.
+    /// Those of reading and writing files; `Stalled` when nothing moves any more; nothing is lost then.
     pub(crate) fn reseal(&self, progress: &dyn Progress) -> Result<()> {
         self.check_writable()?;
         let _span = tracing::info_span!("reseal").entered();
@@ -95,8 +95,9 @@ impl Engine {
             // A merge that began under the old key may end in between, and somebody may draw another key meanwhile.
             stalled = if now < least { 0 } else { stalled + 1 };
             if stalled > STALLS {
-                let what = format!("{now} bytes do not move away from an older data key");
-                return Err(Error::corrupt(self.ctx.directory.join("MANIFEST"), 0, what));
+                return Err(Error::Stalled {
+                    what: format!("{now} bytes did not move away from an older data key"),
+                });
             }
             least = now;
             self.check_writable()?;
@@ -112,65 +113,84 @@ impl Engine {
         })
     }
 
-    /// Forgets a data key that nothing needs any more.
+    /// Forgets a data key that nothing needs any more; with `force`, named checkpoints under it are dropped first, and what
+    /// waits for backups is given up, but nothing that is live. Whether all of that can be done is looked at before any of it
+    /// is.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidArgument` for the current key, for one that something needs, and while a backup is made; those
-    /// of writing files. Nothing has changed then.
-    pub(crate) fn destroy_data_key(&self, proof: &dyn KeyProvider, epoch: EpochId) -> Result<()> {
+    /// `NotFound`; `InvalidArgument` for the current key, for one that something needs, and while a backup is made;
+    /// `WrongKey` if `proof` does not open the keyring, and what its key service gives: nothing has changed then. Those of
+    /// writing files: the key is still there then, though what needed it by force may be gone.
+    pub(crate) fn destroy_data_key(
+        &self,
+        proof: &dyn KeyProvider,
+        epoch: EpochId,
+        force: bool,
+    ) -> Result<()> {
         self.renew_log().map_err(|error| self.write_failed(error))?;
         self.flush_all()?;
-        // Nobody writes a file under an older key then that no manifest names yet.
+        // Nobody writes a file under an older key then that no manifest names yet, or goes back to a checkpoint.
         let _alone = self.merge_alone();
         let _flushes = self.flushing.lock();
-        let key = self.data_keys().into_iter().find(|key| key.epoch == epoch);
+        Keyring::open(&self.ctx.keyring.read().to_bytes(&*self.ctx.entropy)?, Some(proof))?;
+        let mut after = self.catalog.read(Manifest::clone);
+        if force {
+            self.give_up(&mut after, epoch);
+            catalog::sweep(&mut after);
+        }
+        let key = self.keys_of(&after).into_iter().find(|key| key.epoch == epoch);
         let key = key.ok_or_else(|| Error::NotFound { what: format!("data key {epoch}") })?;
         if self.log_holds.are_held() {
-            return Err(refused("a backup is being made: try again when it is done"));
+            return Err(refused(BEING_BACKED_UP));
         }
         if !key.is_unused() {
             return Err(refused(&format!("it is still needed ({key})")));
         }
+        if force {
+            self.give_up_data_key(epoch)?;
+        }
         self.forget_data_key(proof, epoch)
     }
 
-    /// Gives up what only a data key of before opens, but nothing that is live: named checkpoints, and what waits for
-    /// backups.
-    ///
-    /// # Errors
-    /// Those of writing files.
-    pub(crate) fn give_up_data_key(&self, epoch: EpochId) -> Result<()> {
-        let key = self.data_keys().into_iter().find(|key| key.epoch == epoch);
-        for name in key.iter().flat_map(|key| &key.checkpoints) {
-            self.drop_named_checkpoint(name)?;
-        }
-        self.flush_all()?;
-        let mut retired = Vec::new();
+    fn give_up_data_key(&self, epoch: EpochId) -> Result<()> {
+        let mut retired = None;
         self.change_manifest(|manifest| {
             if !self.log_holds.are_held() {
-                let current = self.ctx.keyring.read().current_epoch();
-                give_up_waiting_runs(manifest, current);
-                if manifest.wal.iter().any(|info| info.epoch == epoch) {
-                    retired = retire(manifest, 0, self.config.wal_segment_size);
-                }
+                retired = Some(self.give_up(manifest, epoch));
             }
         })?;
+        let retired = retired.ok_or_else(|| refused(BEING_BACKED_UP))?;
         remove_log_files(&self.ctx, &retired);
         Ok(())
     }
 
+    /// Takes out of a manifest what only a data key of before opens: named checkpoints, and what waits for backups. Returns
+    /// the files of the log that go.
+    fn give_up(&self, manifest: &mut Manifest, epoch: EpochId) -> Vec<SegmentId> {
+        let sealed = sealed_with(manifest, epoch);
+        manifest.checkpoints.retain(|checkpoint| !needs(checkpoint, &sealed));
+        give_up_waiting_runs(manifest, self.ctx.keyring.read().current_epoch());
+        if manifest.wal.iter().any(|info| info.epoch == epoch) {
+            retire(manifest, 0, self.config.wal_segment_size)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Every data key, oldest first, and what it is needed for.
     pub(crate) fn data_keys(&self) -> Vec<DataKeyInfo> {
-        let (epochs, current) = {
-            let keyring = self.ctx.keyring.read();
-            (keyring.epochs(), keyring.current_epoch())
-        };
-        self.catalog.read(|manifest| {
-            let key = |epoch: &EpochInfo| data_key(manifest, epoch, epoch.id == current);
-            epochs.iter().map(key).collect()
-        })
+        let manifest = self.catalog.read(Manifest::clone);
+        self.keys_of(&manifest)
+    }
+
+    fn keys_of(&self, manifest: &Manifest) -> Vec<DataKeyInfo> {
+        let keyring = self.ctx.keyring.read();
+        let current = keyring.current_epoch();
+        keyring.epochs().iter().map(|epoch| data_key(manifest, epoch, epoch.id == current)).collect()
     }
 }
+
+const BEING_BACKED_UP: &str = "a backup is being made: try again when it is done";
 
 fn refused(reason: &str) -> Error {
     Error::InvalidArgument { argument: "epoch", reason: reason.to_owned() }
@@ -188,9 +208,17 @@ fn give_up_waiting_runs(manifest: &mut Manifest, epoch: EpochId) {
     }
 }
 
+/// The files of pages and values under a data key.
+fn sealed_with(manifest: &Manifest, epoch: EpochId) -> BTreeSet<SegmentId> {
+    manifest.segments.iter().filter(|info| info.epoch == epoch).map(|info| info.id).collect()
+}
+
+fn needs(checkpoint: &NamedCheckpoint, segments: &BTreeSet<SegmentId>) -> bool {
+    checkpoint.segments.iter().any(|held| segments.contains(&held.id))
+}
+
 fn data_key(manifest: &Manifest, key: &EpochInfo, is_current: bool) -> DataKeyInfo {
-    let sealed: BTreeSet<SegmentId> =
-        manifest.segments.iter().filter(|info| info.epoch == key.id).map(|info| info.id).collect();
+    let sealed = sealed_with(manifest, key.id);
     let of_runs = manifest.run_segments();
     let files = || manifest.segments.iter().filter(|info| sealed.contains(&info.id));
     let live = files().map(|info| match info.kind {
@@ -199,8 +227,6 @@ fn data_key(manifest: &Manifest, key: &EpochInfo, is_current: bool) -> DataKeyIn
         SegmentKind::Run => 0,
         _ => info.live_bytes,
     });
-    let needs =
-        |checkpoint: &&NamedCheckpoint| checkpoint.segments.iter().any(|held| sealed.contains(&held.id));
     let mut waiting =
         manifest.retained_runs.iter().flat_map(|run| run.segments.iter().chain(&run.value_segments));
     DataKeyInfo {
@@ -209,7 +235,10 @@ fn data_key(manifest: &Manifest, key: &EpochInfo, is_current: bool) -> DataKeyIn
         is_current,
         live_bytes: live.sum(),
         file_bytes: files().map(|info| info.length).sum(),
-        checkpoints: manifest.checkpoints.iter().filter(needs).map(|one| one.name.clone()).collect(),
+        checkpoints: {
+            let needing = manifest.checkpoints.iter().filter(|one| needs(one, &sealed));
+            needing.map(|one| one.name.clone()).collect()
+        },
         log_segments: manifest.wal.iter().filter(|info| info.epoch == key.id).count() as u64,
         waits_for_backup: waiting.any(|id| sealed.contains(id)),
     }

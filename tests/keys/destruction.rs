@@ -339,6 +339,31 @@ fn checkpoints_go_with_a_data_key_only_by_force() {
     assert_holds(&db, &model, "live data stays");
 }
 
+/// Whatever refuses it does so before anything is given up.
+#[test]
+fn nothing_is_given_up_for_a_data_key_that_stays() {
+    let machine = Machine::new(16);
+    let db = machine.create(&small());
+    let mut model = Model::new();
+    fill(&db, &mut model, 1);
+    let old = db.data_keys()[0].epoch;
+    db.create_named_checkpoint("kept").expect("checkpoint");
+    db.rotate_data_key().expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+    db.add_key(KeySource::raw([2; 32]), "second").expect("add");
+    db.remove_key(db.key_slots()[0].id).expect("remove");
+    let refused = db.destroy_data_key(old, &by_force(), &NoProgress);
+    assert!(matches!(refused, Err(Error::WrongKey { .. })), "{refused:?}");
+    assert_eq!(db.named_checkpoints().len(), 1);
+    db.close().expect("close");
+    drop(db);
+    let db = machine.reopen(&LightningDbConfig { encryption_key: KeySource::raw([2; 32]), ..small() });
+    assert_eq!(db.named_checkpoints().len(), 1);
+    db.destroy_data_key(old, &by_force(), &NoProgress).expect("destroy");
+    assert_eq!(db.named_checkpoints().len(), 0);
+    assert_holds(&db, &model, "live data stays");
+}
+
 /// Killed anywhere while a data key is destroyed: the database opens and has everything, and what was begun can be ended.
 #[test]
 fn a_destruction_of_a_data_key_that_died_is_gone_on_with() {
@@ -463,7 +488,7 @@ fn a_keyring_that_a_kill_left_half_way_is_overwritten_before_it_is_removed() {
         machine.plan().crash_at(0);
         machine.disk.kill_process();
         let is_there = machine.disk.metadata(&temporary).is_ok_and(|found| found.len > 0);
-        let left = if is_there { held(&machine, &[temporary.clone()]) } else { Vec::new() };
+        let left = if is_there { held(&machine, std::slice::from_ref(&temporary)) } else { Vec::new() };
         machine.reopen(&small()).close().expect("close");
         if is_there {
             assert_overwritten(&left, &format!("call {call}"));
