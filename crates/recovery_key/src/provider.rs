@@ -11,6 +11,8 @@ use lightning_db_crypto::{
 use crate::RecoveryKey;
 
 const SCHEME: &str = "recovery-file";
+/// Sixteen shares, and as much text again between them.
+const MAX_FILE_LEN: usize = 64 << 10;
 
 /// Wraps the master key with a recovery key.
 pub struct RecoveryProvider(Origin);
@@ -37,7 +39,7 @@ impl RecoveryProvider {
         match &self.0 {
             Origin::Key(key) => work(key.secret()),
             Origin::File(path) => {
-                let text = SecretPlace::File(path.clone()).read()?;
+                let text = SecretPlace::File(path.clone()).read_up_to(MAX_FILE_LEN)?;
                 let key = RecoveryKey::read(&text).map_err(|error| CryptoError::InvalidKey {
                     source_name: format!("{SCHEME}:{}", path.display()),
                     reason: error.to_string(),

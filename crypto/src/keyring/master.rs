@@ -51,18 +51,25 @@ impl Keyring {
         providers: &[&'a dyn KeyProvider],
         dropped: &[SlotId],
     ) -> Result<Vec<(SlotInfo, &'a dyn KeyProvider)>, CryptoError> {
-        let mut used = vec![false; providers.len()];
+        // One that does not answer is not asked again for each slot.
+        let (mut used, mut gone) = (vec![false; providers.len()], vec![false; providers.len()]);
         let (mut kept, mut left, mut failure) = (Vec::new(), Vec::new(), None);
         for slot in self.slots.iter().filter(|slot| !dropped.contains(&slot.info.id)) {
             let mut opener = None;
             for (index, provider) in providers.iter().enumerate() {
+                if gone[index] {
+                    continue;
+                }
                 match self.is_opened(slot, *provider) {
                     Ok(false) => {}
                     Ok(true) => {
                         used[index] = true;
                         opener.get_or_insert(*provider);
                     }
-                    Err(error) => _ = failure.get_or_insert(error),
+                    Err(error) => {
+                        gone[index] = matches!(error, CryptoError::Unreachable { .. });
+                        failure.get_or_insert(error);
+                    }
                 }
             }
             match opener {

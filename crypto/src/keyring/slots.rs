@@ -125,6 +125,8 @@ pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<(Secre
                 failure.get_or_insert(malformed(reason));
             }
             Err(CryptoError::WrongKey { .. }) => {}
+            // It is one service for all slots: asking it again would only take as long again.
+            Err(error @ CryptoError::Unreachable { .. }) => return Err(error),
             Err(error) => {
                 failure.get_or_insert(error);
             }

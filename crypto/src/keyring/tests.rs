@@ -516,3 +516,38 @@ proptest! {
         prop_assert!(Keyring::open(&with_checksum(content), Some(&raw(1))).is_err());
     }
 }
+
+/// A service that does not answer, and takes its time for that.
+#[derive(Debug, Default)]
+struct Silent(std::sync::atomic::AtomicUsize);
+
+impl KeyProvider for Silent {
+    fn kind(&self) -> &'static str {
+        "raw"
+    }
+
+    fn wrap(&self, _: &SlotContext, _: &SecretKey, _: &dyn Entropy) -> Result<WrappedKey, CryptoError> {
+        Err(CryptoError::Unreachable { provider: "silent".into(), reason: "nobody answers".into() })
+    }
+
+    fn unwrap(&self, _: &SlotContext, _: &WrappedKey) -> Result<SecretKey, CryptoError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(CryptoError::Unreachable { provider: "silent".into(), reason: "nobody answers".into() })
+    }
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_asked_once_for_all_slots() {
+    let mut keyring = encrypted();
+    for byte in 2..5 {
+        keyring.add_slot(&raw(byte), &byte.to_string(), &OsEntropy, NOW).expect("added");
+    }
+    let bytes = keyring.to_bytes(&OsEntropy).expect("bytes");
+    let silent = Silent::default();
+    let asked = || silent.0.swap(0, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(Keyring::open(&bytes, Some(&silent)), Err(CryptoError::Unreachable { .. })));
+    assert_eq!(asked(), 1);
+    let rotated = keyring.rotate_master(&[&raw(1), &silent], &[], &OsEntropy, NOW);
+    assert!(matches!(rotated, Err(CryptoError::Unreachable { .. })), "{rotated:?}");
+    assert_eq!(asked(), 1);
+}

@@ -28,7 +28,16 @@ pub(super) fn parse_key(content: &[u8]) -> Option<SecretKey> {
 
 /// The whole file without the line end that closes it.
 pub(super) fn read_passphrase(path: &Path, source: &str) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let mut content = read_secret_file(path, source, MAX_PASSPHRASE_LEN + 2)?;
+    read_secret(path, source, MAX_PASSPHRASE_LEN)
+}
+
+/// As [`read_passphrase`], for what may be longer. At least one byte more is read of what is too long.
+pub(super) fn read_secret(
+    path: &Path,
+    source: &str,
+    max_len: usize,
+) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let mut content = read_secret_file(path, source, max_len + 2)?;
     let len = without_line_end(&content).len();
     content.truncate(len);
     Ok(content)

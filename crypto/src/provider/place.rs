@@ -26,21 +26,29 @@ impl SecretPlace {
         }
     }
 
-    /// Reads the secret.
+    /// Reads a PIN or a token.
     ///
     /// # Errors
     /// [`CryptoError::InvalidKey`] if it is empty, not UTF-8, longer than 4096 bytes, not set, no regular file, or (on
     /// Unix) can be read by group or others; [`CryptoError::Io`] if it cannot be read.
     pub fn read(&self) -> Result<Zeroizing<String>, CryptoError> {
+        self.read_up_to(file::MAX_PASSPHRASE_LEN)
+    }
+
+    /// As [`read`](Self::read), for a secret of another length in bytes, such as a private key with its certificates.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_up_to(&self, max_len: usize) -> Result<Zeroizing<String>, CryptoError> {
         let source = self.to_string();
         let mut bytes = match self {
-            Self::File(path) => file::read_passphrase(path, &source)?,
+            Self::File(path) => file::read_secret(path, &source, max_len)?,
             Self::Env(name) => env::read_passphrase(name, &source)?,
         };
         let invalid =
             |reason: &str| CryptoError::InvalidKey { source_name: source.clone(), reason: reason.into() };
-        if bytes.is_empty() || bytes.len() > file::MAX_PASSPHRASE_LEN {
-            return Err(invalid("a PIN or token has from 1 to 4096 bytes"));
+        if bytes.is_empty() || bytes.len() > max_len {
+            return Err(invalid(&format!("it has from 1 to {max_len} bytes")));
         }
         match String::from_utf8(std::mem::take(&mut *bytes)) {
             Ok(text) => Ok(Zeroizing::new(text)),

@@ -1,10 +1,11 @@
 //! Requests to a KMIP server.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kmip_protocol::types::common::{AttributeName, AttributeValue, KeyMaterial, State, UniqueIdentifier};
 use kmip_protocol::types::request::RequestPayload;
@@ -16,6 +17,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::wire::{self, Bounded, Failure};
 
+/// A private key may stand between the certificates that go with it.
+const MAX_PEM_LEN: usize = 64 << 10;
 const MAX_REPORT_CHARS: usize = 200;
 
 /// A key, and how to get at it.
@@ -77,9 +80,11 @@ impl Place {
     fn connect(&self, deadline: Instant) -> Result<StreamOwned<ClientConnection, Bounded>, CryptoError> {
         let config = self.configure()?;
         let lost = |error: io::Error| self.unreachable(&error.to_string());
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut refused = None;
-        let stream = self.server.to_socket_addrs().map_err(lost)?.find_map(|address| {
+        let stream = self.resolve(left())?.into_iter().find_map(|address| {
+            // A time-out of zero is none.
+            let left = left().max(Duration::from_millis(1));
             TcpStream::connect_timeout(&address, left).map_err(|error| refused = Some(error)).ok()
         });
         let stream = stream.ok_or_else(|| match refused {
@@ -96,6 +101,21 @@ impl Place {
         Ok(stream)
     }
 
+    /// The server's addresses. The system's resolver has time limits of its own, which are not ours.
+    fn resolve(&self, left: Duration) -> Result<Vec<SocketAddr>, CryptoError> {
+        let (sender, receiver) = mpsc::channel();
+        let server = self.server.clone();
+        let resolver = thread::Builder::new().name("lightning-kmip".into());
+        let started = resolver.spawn(move || {
+            // Nobody listens any more if it took too long.
+            sender.send(server.to_socket_addrs().map(Vec::from_iter)).ok();
+        });
+        started.map_err(|error| self.failed(&format!("no thread could be started: {error}")))?;
+        let found =
+            receiver.recv_timeout(left).map_err(|_| self.unreachable("its name was not resolved in time"))?;
+        found.map_err(|error| self.unreachable(&error.to_string()))
+    }
+
     fn configure(&self) -> Result<ClientConfig, CryptoError> {
         let invalid = |path: &dyn std::fmt::Display, reason: &str| CryptoError::InvalidKey {
             source_name: format!("{path}"),
@@ -106,7 +126,7 @@ impl Place {
         if trusted == 0 {
             return Err(invalid(&self.ca_file.display(), "it holds no certificate in PEM"));
         }
-        let key = self.key.read()?;
+        let key = self.key.read_up_to(MAX_PEM_LEN)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|_| invalid(&self.key, "it holds no private key in PEM"))?;
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -21,8 +21,13 @@ pub(super) fn is_loss(error: &Error) -> bool {
     )
 }
 
+/// Whether the token may mean that something is wrong with it, rather than with what it was given.
+pub(super) fn is_vague(error: &Error) -> bool {
+    matches!(code(error), Some(RvError::GeneralError | RvError::FunctionFailed))
+}
+
 /// Whether the token says that what it was to unwrap is none of its wrappings. SoftHSM says so by its
-/// general error; nothing else gives it in the call that unwraps.
+/// general error, see [`is_vague`].
 pub(super) fn is_not_its_own(error: &Error) -> bool {
     matches!(
         code(error),

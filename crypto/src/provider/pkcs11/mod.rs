@@ -11,12 +11,10 @@ mod token;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
-
-use zeroize::Zeroizing;
 
 use self::token::Token;
 use super::{KeyProvider, SecretPlace, SlotContext, WrappedBy, WrappedKey};
@@ -36,8 +34,8 @@ const GRAMMAR: UriGrammar = UriGrammar {
 /// Wraps with an AES key inside a PKCS#11 token.
 ///
 /// Each wrapping and unwrapping loads the module (once in a process), logs in, does its work, and
-/// logs out. A wrong PIN is tried once, so that it does not lock the token, however many key slots
-/// there are.
+/// logs out. A process tries a wrong PIN once, however many key slots and databases there are, and
+/// none that may be the last one before the token locks itself.
 pub struct Pkcs11Provider(Arc<Place>);
 
 /// Which key, in which token, by which module.
@@ -49,12 +47,7 @@ struct Place {
     id: Option<Vec<u8>>,
     pin: Option<SecretPlace>,
     timeout: Duration,
-    refused_pin: RefusedPin,
 }
-
-/// The PIN that the token has refused last. A second try of it could lock the token.
-#[derive(Default)]
-struct RefusedPin(Mutex<Option<Zeroizing<String>>>);
 
 impl Pkcs11Provider {
     /// Reads a URI as in RFC 7512. Nothing is loaded or asked yet.
@@ -79,7 +72,6 @@ impl Pkcs11Provider {
             id: text("id").map(String::into_bytes),
             pin: text("pin-source").map(|pin| SecretPlace::parse(&pin)),
             timeout: uri.timeout()?,
-            refused_pin: RefusedPin::default(),
         };
         if place.token.is_none() && place.serial.is_none() {
             return Err(uri.invalid("it names no token: give token= or serial="));
@@ -172,17 +164,6 @@ impl fmt::Display for Place {
             }
         }
         Ok(())
-    }
-}
-
-impl RefusedPin {
-    fn is(&self, pin: &str) -> bool {
-        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.as_ref().is_some_and(|refused| **refused == *pin)
-    }
-
-    fn remember(&self, pin: Zeroizing<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pin);
     }
 }
 

@@ -56,13 +56,13 @@ impl Token<'_> {
         deadline: Instant,
         work: impl FnOnce(&Token<'_>) -> Result<T, CryptoError>,
     ) -> Result<T, CryptoError> {
-        let module = modules::load(&place.module).map_err(|error| {
+        let module = modules::load(&place.module, deadline).map_err(|error| {
             let reason = format!("the module {} cannot be used: {error}", place.module.display());
             place.unreachable(&format!("{reason}: see module-path="))
         })?;
-        let Some(_turn) = module.take_turn(deadline) else {
-            return Err(place.unreachable("its module was busy the whole time"));
-        };
+        let busy = || place.unreachable("its module was busy the whole time");
+        let module = module.ok_or_else(busy)?;
+        let _turn = module.take_turn(deadline).ok_or_else(busy)?;
         let entered = match enter(place, &module.context) {
             Err(Failure::Module(_, error)) if faults::is_loss(&error) => {
                 module.initialize().map_err(|error| place.fault("to begin again", &error))?;
@@ -125,6 +125,11 @@ impl Token<'_> {
     fn not_unwrapped(&self, by: &WrappedBy, error: &Error) -> CryptoError {
         if !faults::is_not_its_own(error) {
             return self.place.fault("to unwrap", error);
+        }
+        // A token that is about to be lost says so in the same words; then it has no answer to anything else, either.
+        let alive = self.session.get_attributes(self.key, &[AttributeType::KeyType]);
+        if let Some(lost) = alive.err().filter(|_| faults::is_vague(error)) {
+            return self.place.unreachable(&format!("to unwrap: {error}; and then: {lost}"));
         }
         if by.key != self.name {
             return CryptoError::WrongKey {
@@ -200,12 +205,17 @@ fn log_in(place: &Place, session: &Session, info: &TokenInfo) -> Result<bool, Fa
     let pin = source.read()?;
     let wrong =
         || place.refused(&format!("the PIN in {source} is wrong; it was tried once, to not lock the token"));
-    if place.refused_pin.is(&pin) {
+    let serial = info.serial_number();
+    if modules::is_refused(&place.module, serial, &pin) {
         return Err(wrong().into());
+    }
+    if info.user_pin_final_try() {
+        let reason = "the token says that one more wrong PIN locks it: log in once with its own tools, which resets that";
+        return Err(place.refused(reason).into());
     }
     match session.login(UserType::User, Some(&AuthPin::from(pin.to_string()))) {
         Err(error) if faults::is_wrong_pin(&error) => {
-            place.refused_pin.remember(pin);
+            modules::remember_refused(&place.module, serial, pin);
             Err(wrong().into())
         }
         outcome => ended(outcome),

@@ -15,7 +15,7 @@ typedef rv_t (*call_t)(unsigned long, void *, void *, void *, void *, void *, vo
 /* As the standard lays it out: a version, then one pointer for each function in its order. */
 struct list { unsigned char version[2]; call_t call[68]; };
 
-enum { C_OpenSession = 12, C_Login = 18, C_FindObjectsInit = 26, C_WrapKey = 60, C_UnwrapKey = 61 };
+enum { C_GetTokenInfo = 6, C_OpenSession = 12, C_Login = 18, C_GetAttributeValue = 24, C_FindObjectsInit = 26, C_WrapKey = 60, C_UnwrapKey = 61 };
 
 static struct list *real, ours;
 static int used[68];
@@ -60,9 +60,19 @@ static void note_login(void) {
 
 DOUBLE(C_OpenSession)
 DOUBLE(C_Login)
+DOUBLE(C_GetAttributeValue)
 DOUBLE(C_FindObjectsInit)
 DOUBLE(C_WrapKey)
 DOUBLE(C_UnwrapKey)
+
+/* Its code is no failure: these flags are added to what the token tells. They stand behind four texts. */
+static rv_t my_C_GetTokenInfo(unsigned long a, void *b, void *c, void *d, void *e, void *f, void *g, void *h) {
+    int told;
+    rv_t flags = fault("C_GetTokenInfo", C_GetTokenInfo, &told);
+    rv_t code = real->call[C_GetTokenInfo](a, b, c, d, e, f, g, h);
+    if (told && code == 0) *(unsigned long *)((char *)b + 96) |= flags;
+    return code;
+}
 
 rv_t C_GetFunctionList(struct list **list) {
     void *library = dlopen(SOFTHSM, RTLD_NOW | RTLD_LOCAL);
@@ -71,6 +81,8 @@ rv_t C_GetFunctionList(struct list **list) {
     ours = *real;
     ours.call[C_OpenSession] = my_C_OpenSession;
     ours.call[C_Login] = my_C_Login;
+    ours.call[C_GetTokenInfo] = my_C_GetTokenInfo;
+    ours.call[C_GetAttributeValue] = my_C_GetAttributeValue;
     ours.call[C_FindObjectsInit] = my_C_FindObjectsInit;
     ours.call[C_WrapKey] = my_C_WrapKey;
     ours.call[C_UnwrapKey] = my_C_UnwrapKey;

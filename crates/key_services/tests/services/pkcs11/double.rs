@@ -79,14 +79,48 @@ fn a_wrong_pin_is_tried_once_for_all_slots() {
         double.fail("");
         let before = double.logins();
         secret_file(&double.hsm.pin_file, "9999");
-        let source = key(&double.uri(""));
-        for _ in 0..2 {
-            let error = fails_to_open(&path, source.clone());
+        // Whoever asks in this process: a server may have many databases with one token.
+        for _ in 0..3 {
+            let error = fails_to_open(&path, key(&double.uri("")));
             assert!(matches!(error, Error::KeyRefused { .. }), "{error}");
         }
         assert_eq!(double.logins(), before + 1);
         secret_file(&double.hsm.pin_file, PIN);
-        open(&path, source).expect("the right PIN is tried");
+        open(&path, key(&double.uri(""))).expect("the right PIN is tried");
+    });
+}
+
+#[test]
+fn a_pin_that_may_be_the_last_one_is_not_tried() {
+    with_double("a_pin_that_may_be_the_last_one_is_not_tried", |double| {
+        let path = double.hsm.folder.join("db");
+        create(&path, key(&double.uri(""))).expect("created");
+        let before = double.logins();
+        // CKF_USER_PIN_FINAL_TRY
+        double.fail("C_GetTokenInfo 20000 0 1000");
+        let error = fails_to_open(&path, key(&double.uri("")));
+        assert!(matches!(error, Error::KeyRefused { .. }), "{error}");
+        assert!(error.to_string().contains("one more wrong PIN"), "{error}");
+        assert_eq!(double.logins(), before);
+        double.fail("");
+        open(&path, key(&double.uri(""))).expect("nothing stayed broken");
+    });
+}
+
+#[test]
+fn a_token_that_is_lost_without_saying_so() {
+    with_double("a_token_that_is_lost_without_saying_so", |double| {
+        let path = double.hsm.folder.join("db");
+        create(&path, key(&double.uri(""))).expect("created");
+        // CKR_GENERAL_ERROR, and nothing else works, either.
+        double.fail("C_UnwrapKey 5 0 1\nC_GetAttributeValue 30 0 1000");
+        let error = fails_to_open(&path, key(&double.uri("")));
+        assert!(matches!(error, Error::KeyUnreachable { .. }), "{error}");
+        double.fail("C_UnwrapKey 5 0 2");
+        let error = fails_to_open(&path, key(&double.uri("")));
+        assert!(matches!(error, Error::KeyTampered { .. }), "{error}");
+        double.fail("");
+        open(&path, key(&double.uri(""))).expect("nothing stayed broken");
     });
 }
 
