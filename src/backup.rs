@@ -150,10 +150,13 @@ fn back_up_into(
         durable: view.durable,
         as_of_micros: view.as_of_micros,
     };
-    let announce = |cursor| db.engine.announce_backup(cursor);
+    let announce = |cursor| {
+        // The keyring is there, the backup does not count yet; the manifest that follows names the entry.
+        let detail = format!("into the repository {}", store.place());
+        db.engine.note(AuditEvent::Exported, About { detail, ..About::default() });
+        db.engine.announce_backup(cursor)
+    };
     let done = run_backup(&input, store, progress, announce)?;
-    let detail = format!("into the repository {}, backup {}", store.place(), done.backup);
-    db.engine.note(AuditEvent::Exported, About { detail, ..About::default() });
     db.engine.note_backup(view, done.cursor)?;
     let lost = |lost: lightning_db_backup::LostLog| (lost.after, lost.through);
     Ok(BackupReport {

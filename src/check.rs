@@ -13,7 +13,7 @@ use lightning_db_recovery::check::{Place, check_directory};
 use lightning_db_storage::StorageError;
 
 use crate::database::Database;
-use crate::engine::lock_for_reading;
+use crate::engine::{lock_for_reading, tell_use};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
@@ -89,13 +89,15 @@ pub fn check_in(
         entropy: Arc::clone(&environment.entropy),
     };
     let watch = |progress| options.progress.as_ref().is_none_or(|watch| watch(progress));
-    check_directory(&place, options.depth, &watch).map_err(|error| match error {
+    let checked = check_directory(&place, options.depth, &watch).map_err(|error| match error {
         StorageError::Crypto(error) => Error::from_crypto(error, path),
         StorageError::NotFound { .. } => {
             Error::NotFound { what: format!("a database in {}", path.display()) }
         }
         error => error.into(),
-    })
+    });
+    tell_use(path, "checked", &checked);
+    checked
 }
 
 impl Database {

@@ -23,7 +23,7 @@ use place::{Candidate, joined, reach};
 
 use crate::backup::store_at;
 use crate::database::Database;
-use crate::engine::lock_for_writing;
+use crate::engine::{lock_for_writing, tell_use};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
@@ -98,13 +98,14 @@ impl Database {
         options: &DestroyOptions,
     ) -> Result<KeyDestruction> {
         let path = path.as_ref();
-        let target = Target::look(environment, path, options)?;
-        // All of it is looked at and locked before any of it is destroyed.
-        let plan = target.plan()?;
-        let locked = target.lock(&plan)?;
-        let report = target.destroy(plan, locked)?;
-        tracing::info!(directory = %path.display(), "all keys of the database were destroyed");
-        Ok(report)
+        let destroyed = Target::look(environment, path, options).and_then(|target| {
+            // All of it is looked at and locked before any of it is destroyed.
+            let plan = target.plan()?;
+            let locked = target.lock(&plan)?;
+            target.destroy(plan, locked)
+        });
+        tell_use(path, "all_keys_destroyed", &destroyed);
+        destroyed
     }
 }
 

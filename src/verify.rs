@@ -17,6 +17,7 @@ use lightning_db_storage::wal::LogSource;
 
 use crate::backup::{BackupSummary, Progress, store_at};
 use crate::database::Database;
+use crate::engine::tell_use;
 use crate::environment::Environment;
 use crate::error::repository::interval_of_backup;
 use crate::error::{Error, ReachableInterval, Result};
@@ -146,8 +147,9 @@ impl Database {
         let depth = if level == VerifyLevel::Presence { Level::Presence } else { Level::Hashes };
         let mut report = report_of(level, verify(&repository, depth, options.public_key, progress)?);
         if level >= VerifyLevel::Contents {
-            Contents::open(environment, &repository, &options.encryption_key)?
-                .verify(&mut report, progress)?;
+            let contents = Contents::open(environment, &repository, &options.encryption_key);
+            tell_use(place, "verified", &contents);
+            contents?.verify(&mut report, progress)?;
         }
         if level >= VerifyLevel::Restore {
             for backup in report.backups.clone() {

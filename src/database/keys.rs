@@ -32,7 +32,7 @@ impl Database {
     /// or has control characters, and for a source that names no key; errors of the key source and of writing files;
     /// `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn add_key(&self, key: KeySource, label: &str) -> Result<SlotId> {
-        let provider = named(&key)?;
+        let provider = self.allowed(AuditEvent::KeyAdded, named(&key))?;
         let about = |slot: &SlotId| of_slot(*slot);
         self.engine.change_keyring(AuditEvent::KeyAdded, Some(&*provider), about, |keyring, entropy, now| {
             keyring.add_slot(&*provider, label, entropy, now).map_err(label_refused)
@@ -62,14 +62,18 @@ impl Database {
     /// `NotFound` if there is no such slot; `InvalidArgument` for a source that names no key; `NotEncrypted`; errors of the
     /// key source and of writing files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rewrap_key(&self, slot: SlotId, key: KeySource) -> Result<()> {
-        let provider = named(&key)?;
+        let event = AuditEvent::KeyRewrapped;
+        let provider = self.allowed(event, named(&key))?;
         let about = |(): &()| of_slot(slot);
-        self.engine.change_keyring(
-            AuditEvent::KeyRewrapped,
-            Some(&*provider),
-            about,
-            |keyring, entropy, now| Ok(keyring.rotate_slot(slot, &*provider, entropy, now)?),
-        )
+        self.engine.change_keyring(event, Some(&*provider), about, |keyring, entropy, now| {
+            Ok(keyring.rotate_slot(slot, &*provider, entropy, now)?)
+        })?;
+        // Who created the database has its first slot.
+        let own = self.engine.ctx.keyring.read().opened_by().unwrap_or(FIRST_SLOT);
+        if slot == own {
+            *self.engine.own_key.lock() = Some(provider);
+        }
+        Ok(())
     }
 
     /// Draws a new data key, which seals every file that is begun from now on, those of the log too. Merges move what
@@ -80,13 +84,11 @@ impl Database {
     /// `NotEncrypted`; `WrongKey` if the key that the database was opened with was removed since; errors of writing
     /// files; `ReadOnly`, `Closed`. Nothing has changed then.
     pub fn rotate_data_key(&self) -> Result<EpochId> {
-        let own = self.own_key()?;
-        let epoch = self.engine.change_keyring(
-            AuditEvent::DataKeyRotated,
-            Some(&*own),
-            of_epoch,
-            |keyring, entropy, now| Ok(keyring.start_epoch(entropy, now)?),
-        )?;
+        let event = AuditEvent::DataKeyRotated;
+        let own = self.allowed(event, self.own_key())?;
+        let epoch = self.engine.change_keyring(event, Some(&*own), of_epoch, |keyring, entropy, now| {
+            Ok(keyring.start_epoch(entropy, now)?)
+        })?;
         self.engine.leave_old_log();
         Ok(epoch)
     }
@@ -103,11 +105,11 @@ impl Database {
     /// stay; `LastKeySlot`, `NotFound`, `NotEncrypted`; errors of key sources and of writing files; `ReadOnly`, `Closed`.
     /// Nothing has changed then.
     pub fn rotate_master_key(&self, keys: &[KeySource], dropped: &[SlotId]) -> Result<EpochId> {
-        let own = self.own_key()?;
-        let others = keys.iter().map(named).collect::<Result<Vec<_>>>()?;
+        let event = AuditEvent::MasterKeyRotated;
+        let own = self.allowed(event, self.own_key())?;
+        let others = self.allowed(event, keys.iter().map(named).collect::<Result<Vec<_>>>())?;
         let providers: Vec<&dyn KeyProvider> =
             std::iter::once(&*own).chain(others.iter().map(|other| &**other)).collect();
-        let event = AuditEvent::MasterKeyRotated;
         let epoch = self.engine.change_keyring(event, Some(&*own), of_epoch, |keyring, entropy, now| {
             Ok(keyring.rotate_master(&providers, dropped, entropy, now)?)
         })?;
@@ -145,12 +147,23 @@ impl Database {
         self.engine.data_keys()
     }
 
-    /// The key that the database was opened with.
+    /// Notes what is refused before the keyring is touched.
+    pub(crate) fn allowed<T>(&self, event: AuditEvent, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|error| self.engine.note_refused(event, error))
+    }
+
+    /// The key of the slot that the database was opened by: that which the configuration names, or that which the slot got
+    /// since.
     pub(crate) fn own_key(&self) -> Result<Arc<dyn KeyProvider>> {
+        if let Some(own) = &*self.engine.own_key.lock() {
+            return Ok(Arc::clone(own));
+        }
         let own = self.engine.config.encryption_key.resolve()?;
         own.ok_or_else(|| CryptoError::NotEncrypted.into())
     }
 }
+
+const FIRST_SLOT: SlotId = SlotId(1);
 
 fn of_slot(slot: SlotId) -> About {
     About { slot: Some(slot), ..About::default() }
@@ -227,6 +240,26 @@ mod tests {
         drop(db);
         assert!(matches!(open(&world, 1), Err(Error::WrongKey { .. })));
         assert_eq!(open(&world, 2)?.key_slots()[0].label, "second");
+        Ok(())
+    }
+
+    /// As a server does that is told of a leak, without being opened anew in between.
+    #[test]
+    fn keys_go_on_being_changed_after_the_own_slot_got_another_key() -> Result<()> {
+        let world = world();
+        for created in [true, false] {
+            let db =
+                if created { Database::create_in(world.clone(), "/db", with(1))? } else { open(&world, 2)? };
+            let slot = db.key_slots()[0].id;
+            db.rewrap_key(slot, KeySource::raw([if created { 2 } else { 3 }; 32]))?;
+            let old = db.data_keys()[0].epoch;
+            db.rotate_data_key()?;
+            db.rotate_master_key(&[], &[])?;
+            db.reseal(&crate::NoProgress)?;
+            db.destroy_data_key(old, &crate::DestroyDataKeyOptions::default(), &crate::NoProgress)?;
+            db.close()?;
+        }
+        assert!(open(&world, 3).is_ok());
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lightning_db_backup::{KnownKeys, Repository, destroy_epoch, epoch_holders};
 use lightning_db_crypto::{EpochId, KeyProvider, KeySource};
+use lightning_db_storage::audit::AuditEvent;
 use lightning_db_storage::directory::KEYRING_FILES;
 use lightning_db_storage::twin_file::has_other_names;
 
@@ -80,7 +81,7 @@ impl Database {
         let mut plan = search.plan()?;
         let reached: Vec<bool> = plan.places.iter().map(|place| place.unreached.is_none()).collect();
         if let Some(key) = &plan.key {
-            refuse_live(key, options.force)?;
+            self.allowed(AuditEvent::DataKeyDestroyed, refuse_live(key, options.force))?;
             if key.log_segments > 0 || key.waits_for_backup {
                 // What waits for these is fetched, and then no longer kept.
                 for (place, _) in plan.places.iter().zip(&reached).filter(|(_, reached)| **reached) {

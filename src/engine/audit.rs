@@ -17,6 +17,8 @@ pub(super) struct Audit(Mutex<State>);
 struct State {
     writer: Option<AuditWriter>,
     missed: u64,
+    /// Entries are written: the database is encrypted, and open for writing.
+    is_kept: bool,
 }
 
 /// What an entry is about.
@@ -30,7 +32,7 @@ pub(crate) struct About {
 impl Audit {
     /// Nothing is written from here on: the file is that of whoever opens the database next.
     pub(super) fn close(&self) {
-        self.0.lock().writer = None;
+        *self.0.lock() = State::default();
     }
 }
 
@@ -41,54 +43,59 @@ impl Engine {
         if self.ctx.suite.id() == SuiteId::Checksum {
             return;
         }
-        let begun = self.read_audit().and_then(|log| {
-            let (directory, database) = (&self.ctx.directory, self.ctx.database);
-            let writer = AuditWriter::go_on(&*self.ctx.vfs, directory, database, &log)?;
-            self.audit.0.lock().writer = Some(writer);
-            Ok(log.problem)
-        });
-        match begun {
-            Ok(None) => {}
-            Ok(Some(problem)) => {
-                tracing::warn!(target: "lightning_db::audit", %problem, "the audit log was damaged; another one is begun");
-                self.note(AuditEvent::Damaged, About { detail: problem, ..About::default() });
-            }
-            Err(error) => {
-                tracing::warn!(target: "lightning_db::audit", %error, "nothing can be written to the audit log")
-            }
-        }
+        self.audit.0.lock().is_kept = true;
         let slot = self.ctx.keyring.read().opened_by();
         self.note(first, About { slot, ..About::default() });
     }
 
+    /// Goes on behind the newest entry; a log that is damaged is set aside, and the next one begins with that.
+    fn begin_writing(&self, state: &mut State) -> Result<()> {
+        let log = self.read_audit_as(state)?;
+        let (directory, database) = (&self.ctx.directory, self.ctx.database);
+        state.writer = Some(AuditWriter::go_on(&*self.ctx.vfs, directory, database, &log)?);
+        if let Some(problem) = log.problem {
+            tracing::warn!(target: "lightning_db::audit", %problem, "the audit log was damaged; another one is begun");
+            self.append(state, AuditEvent::Damaged, About { detail: problem, ..About::default() })?;
+        }
+        Ok(())
+    }
+
     /// Notes a use of a key. The next manifest names it.
     pub(crate) fn note(&self, event: AuditEvent, about: About) {
-        let About { slot, epoch, detail } = about;
-        let (slot_number, epoch_number) = (slot.map(|slot| slot.0), epoch.map(|epoch| epoch.0));
         tracing::info!(
             target: "lightning_db::audit",
             directory = %self.ctx.directory.display(),
             event = event.name(),
-            slot = slot_number,
-            epoch = epoch_number,
-            detail,
+            slot = about.slot.map(|slot| slot.0),
+            epoch = about.epoch.map(|epoch| epoch.0),
+            detail = about.detail,
         );
         let mut state = self.audit.0.lock();
-        let missed = state.missed;
-        let Some(writer) = &mut state.writer else { return };
-        let time_micros = self.ctx.clock.now_micros();
-        let record = AuditRecord { time_micros, event, slot, epoch, missed, detail };
-        let appended = writer.append(&self.ctx.keyring.read(), &*self.ctx.entropy, &record);
-        match appended {
-            Ok(head) => {
-                state.missed = 0;
-                self.catalog.set_audit_head(head);
-            }
-            Err(error) => {
-                state.missed += 1;
-                tracing::warn!(target: "lightning_db::audit", %error, "an entry could not be written to the audit log");
-            }
+        if !state.is_kept {
+            return;
         }
+        let begun = if state.writer.is_none() { self.begin_writing(&mut state) } else { Ok(()) };
+        if let Err(error) = begun.and_then(|()| self.append(&mut state, event, about)) {
+            state.missed += 1;
+            tracing::warn!(target: "lightning_db::audit", %error, "an entry could not be written to the audit log");
+        }
+    }
+
+    fn append(&self, state: &mut State, event: AuditEvent, about: About) -> Result<()> {
+        let Some(writer) = &mut state.writer else { return Ok(()) };
+        let About { slot, epoch, detail } = about;
+        let time_micros = self.ctx.clock.now_micros();
+        let record = AuditRecord { time_micros, event, slot, epoch, missed: state.missed, detail };
+        let head = writer.append(&self.ctx.keyring.read(), &*self.ctx.entropy, &record)?;
+        state.missed = 0;
+        self.catalog.set_audit_head(head);
+        Ok(())
+    }
+
+    /// Notes that a use of a key was refused, and why.
+    pub(crate) fn note_refused(&self, event: AuditEvent, error: &Error) {
+        let detail = format!("{}: {}", event.name(), error.kind());
+        self.note(AuditEvent::Refused, About { detail, ..About::default() });
     }
 
     /// The log as it is in the file.
@@ -97,7 +104,11 @@ impl Engine {
     /// Those of reading. Damage is in the result.
     pub(crate) fn read_audit(&self) -> Result<AuditLog> {
         // Nothing is appended meanwhile, and the head is the newest.
-        let _state = self.audit.0.lock();
+        let state = self.audit.0.lock();
+        self.read_audit_as(&state)
+    }
+
+    fn read_audit_as(&self, _alone: &State) -> Result<AuditLog> {
         let head = self.catalog.audit_head();
         let keyring = self.ctx.keyring.read();
         audit::read(&*self.ctx.vfs, &self.ctx.directory, &keyring, head).map_err(Error::from)

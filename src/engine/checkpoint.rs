@@ -90,15 +90,16 @@ impl Engine {
         }
         self.flush_all()?;
         let staging = self.staging_name(target)?;
+        // Before there is a copy, and in a manifest: whoever kills the process takes no entry away.
+        let detail = format!("into a copy, {}", target.display());
+        self.note(AuditEvent::Exported, About { detail, ..About::default() });
+        self.change_manifest(|_| {})?;
         let made = self.copy_into(&staging).and_then(|()| {
             vfs.rename(&staging, target).map_err(|error| StorageError::io("rename", target, error))?;
             let parent = target.parent().unwrap_or(Path::new(""));
             Ok(vfs.sync_dir(parent).map_err(|error| StorageError::io("sync", parent, error))?)
         });
-        made.inspect_err(|_| remove_tree(vfs, &staging))?;
-        let detail = format!("into a copy, {}", target.display());
-        self.note(AuditEvent::Exported, About { detail, ..About::default() });
-        Ok(())
+        made.inspect_err(|_| remove_tree(vfs, &staging))
     }
 
     /// A name beside `target` that nobody else uses.

@@ -41,12 +41,16 @@ impl Engine {
             Ok(result) => result,
             Err(error) => {
                 drop(current);
-                let detail = format!("{}: {}", event.name(), error.kind());
-                self.note(AuditEvent::Refused, About { detail, ..About::default() });
+                self.note_refused(event, &error);
                 return Err(error);
             }
         };
-        store.commit(&next, &*ctx.entropy)?;
+        if let Err(error) = store.commit(&next, &*ctx.entropy) {
+            drop(current);
+            let error = Error::from(error);
+            self.note_refused(event, &error);
+            return Err(error);
+        }
         *RwLockUpgradableReadGuard::upgrade(current) = next;
         self.note(event, about(&result));
         // The manifest names the keyring, so that an older one is not taken in its place. The change is done without it.

@@ -57,7 +57,7 @@ mod version;
 
 use std::sync::{Arc, Weak};
 
-use lightning_db_crypto::ContentHasher;
+use lightning_db_crypto::{ContentHasher, KeyProvider};
 use lightning_db_storage::compress::{CompressionSettings, DictionaryTrainer};
 use lightning_db_storage::keyring_store::KeyringStore;
 use lightning_db_storage::segment::{
@@ -78,7 +78,7 @@ pub(crate) use figures::OpenTransactions;
 use health::Health;
 pub use op::{MAX_KEY_SIZE, MAX_VALUE_SIZE};
 pub(crate) use op::{Op, OpValue, OwnedValue};
-pub(crate) use open::{lock as lock_for_writing, lock_for_reading};
+pub(crate) use open::{lock as lock_for_writing, lock_for_reading, tell_use};
 pub(crate) use recent::{CommitView, RecentWrites, WriterPin};
 pub use reseal::DataKeyInfo;
 pub(crate) use values::{LARGE_VALUE_LEN, ValueLog};
@@ -115,6 +115,8 @@ pub(crate) struct Engine {
     /// Held while a memtable is flushed: one at a time, in order.
     flushing: Mutex<()>,
     lock: Mutex<Option<Box<dyn FileLock>>>,
+    /// The key of the slot by which the database was opened, once that got another one.
+    pub(crate) own_key: Mutex<Option<Arc<dyn KeyProvider>>>,
     /// How closing went; held while somebody closes.
     closed: Mutex<Option<crate::error::Result<()>>>,
 }

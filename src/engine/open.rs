@@ -108,7 +108,7 @@ impl Engine {
         let engine =
             Self::load(path, config, &environment, Some(held)).inspect_err(|error| tell(path, error))?;
         let start = engine.redo()?;
-        // Only now: an open that fails leaves no entry.
+        // Only now: an open whose key or data is refused leaves no entry.
         engine.begin_audit(AuditEvent::Opened);
         engine.begin_log(start)?;
         engine.remove_orphans();
@@ -215,6 +215,7 @@ impl Engine {
             owed: super::throttle::Owed::default(),
             flushing: Mutex::new(()),
             lock: Mutex::new(lock),
+            own_key: Mutex::default(),
             closed: Mutex::new(None),
             config,
             ctx,
@@ -415,7 +416,20 @@ fn is_read_only(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// An open that failed changes nothing, so it is told here and nowhere else.
+/// A use of a key that writes no entry, because it writes nothing, or has no database to write to: it is told here and nowhere
+/// else.
+pub(crate) fn tell_use<T>(path: &Path, event: &'static str, outcome: &Result<T>) {
+    let directory = path.display();
+    match outcome {
+        Ok(_) => tracing::info!(target: "lightning_db::audit", %directory, event),
+        Err(error) => {
+            let kind = error.kind();
+            tracing::warn!(target: "lightning_db::audit", %directory, event, kind, %error, "refused");
+        }
+    }
+}
+
+/// An open that failed changes nothing.
 fn tell(path: &Path, error: &Error) {
     tracing::warn!(target: "lightning_db::audit", directory = %path.display(), event = "open_refused", kind = error.kind(), %error);
 }

@@ -7,6 +7,8 @@ use lightning_db::{
     NoProgress, SlotId, Vfs, check_in,
 };
 
+use lightning_db_storage::vfs::{CallKind, Calls, Effect, Fault};
+
 use crate::support::{KEY, Machine, PATH, Random, contains, plain, small};
 
 fn log_file() -> PathBuf {
@@ -188,6 +190,49 @@ fn no_crash_makes_the_log_look_damaged() {
         call += 1;
     }
     assert!(call > 20);
+}
+
+/// Who copies the database and kills the process at once cannot take away the entry that tells of it.
+#[test]
+fn the_entry_of_a_copy_cannot_be_cut_off_after_a_kill() {
+    let machine = Machine::new(8);
+    let db = machine.create(&small());
+    let before = machine.len(&log_file());
+    db.create_checkpoint("/copy").expect("copy");
+    machine.kill(db);
+    let whole = machine.read(&log_file());
+    assert!(whole.len() as u64 > before);
+    machine.write(&log_file(), &whole[..before as usize]);
+    assert_noticed(&machine, "the entry of the copy");
+}
+
+/// What could not be written at first is told by the entry that can be, also when the log could not even be opened.
+#[test]
+fn entries_that_are_missing_are_counted() {
+    let machine = Machine::new(9);
+    machine.create(&small()).close().expect("close");
+    let environment = machine.environment();
+    let unreadable = Fault::new(Calls::Only(CallKind::Open), Effect::Fail(std::io::ErrorKind::Other));
+    machine.plan().add(unreadable.on("AUDIT").lasting());
+    let db = Database::open_in(environment, PATH, small()).expect("it stops nothing");
+    db.rotate_data_key().expect("rotate");
+    machine.plan().clear();
+    db.rotate_data_key().expect("rotate");
+    let log = db.audit_log().expect("read");
+    let last = log.records.last().cloned().flatten().expect("readable");
+    assert_eq!((last.event, last.missed, log.problem), (AuditEvent::DataKeyRotated, 2, None));
+}
+
+/// A keyring that could not be written, and a key that could not be had, are refusals, too.
+#[test]
+fn what_is_refused_before_or_after_the_keyring_is_changed_is_an_entry() {
+    let machine = Machine::new(10);
+    let db = machine.create(&small());
+    assert!(db.add_key(KeySource::none(), "none").is_err());
+    let full = Fault::new(Calls::Only(CallKind::Write), Effect::Fail(std::io::ErrorKind::StorageFull));
+    machine.plan().add(full.on("KEYRING"));
+    assert!(db.rotate_data_key().is_err());
+    assert_eq!(events(&db), [AuditEvent::Created, AuditEvent::Refused, AuditEvent::Refused]);
 }
 
 #[test]

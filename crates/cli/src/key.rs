@@ -71,17 +71,33 @@ pub(crate) fn prompt(ask: Ask) -> Outcome<KeySource> {
 
 /// Asks for the words of a recovery key, or for shares of one until there are enough, without showing them.
 fn recovery() -> Outcome<KeySource> {
-    let refused = |error: WordsError| -> Failure {
-        Error::InvalidKey { origin: "recovery:prompt".into(), reason: error.to_string() }.into()
-    };
+    let key = gather(&mut |question| read(question))?;
+    Ok(KeySource::provider(Arc::new(RecoveryProvider::new(key))))
+}
+
+/// A mistake in one share costs that share only. Nothing typed begins again, and ends it where there is nothing yet.
+fn gather(ask: &mut dyn FnMut(&str) -> Outcome<zeroize::Zeroizing<String>>) -> Outcome<RecoveryKey> {
     let mut text = zeroize::Zeroizing::new(String::with_capacity(8192));
     loop {
-        text.push_str(&read("Recovery words, or one share: ")?);
+        let line = ask("Recovery words, or one share (nothing to begin again): ")?;
+        if line.trim().is_empty() {
+            if text.is_empty() {
+                let reason = "no words were given".to_owned();
+                return Err(Error::InvalidKey { origin: "recovery:prompt".into(), reason }.into());
+            }
+            text.clear();
+            continue;
+        }
+        let sound = text.len();
+        text.push_str(&line);
         text.push('\n');
         match RecoveryKey::read(&text) {
-            Ok(key) => return Ok(KeySource::provider(Arc::new(RecoveryProvider::new(key)))),
+            Ok(key) => return Ok(key),
             Err(error @ WordsError::TooFew { .. }) => eprintln!("{error}"),
-            Err(error) => return Err(refused(error)),
+            Err(error) => {
+                eprintln!("{error}: type it again");
+                text.truncate(sound);
+            }
         }
     }
 }
@@ -108,6 +124,32 @@ mod tests {
             assert!(!failure.to_string().contains("hunter2"), "{failure}");
             assert!(failure.to_string().starts_with("--key: "), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_slip_in_one_share_costs_that_share_only() {
+        use lightning_db_recovery_key::OsEntropy;
+        let shares = |key: &RecoveryKey| key.split(3, 3, &OsEntropy).expect("split");
+        let (key, other) = (RecoveryKey::generate(&OsEntropy), RecoveryKey::generate(&OsEntropy));
+        let (key, other) = (key.expect("a key"), other.expect("a key"));
+        let (parts, foreign) = (shares(&key), shares(&other));
+        let mut slip = parts[1].to_string();
+        slip.truncate(slip.len() - 3);
+        let answers = [
+            foreign[0].as_str(),
+            "",
+            parts[0].as_str(),
+            &slip,
+            foreign[1].as_str(),
+            parts[1].as_str(),
+            parts[2].as_str(),
+        ];
+        let mut answers = answers.into_iter();
+        let mut ask = |_: &str| {
+            Ok(zeroize::Zeroizing::new(answers.next().expect("not asked more than needed").to_owned()))
+        };
+        assert_eq!(*gather(&mut ask).expect("a key").words(), *key.words());
+        assert!(gather(&mut |_| Ok(zeroize::Zeroizing::new(String::new()))).is_err(), "it ends");
     }
 
     #[test]

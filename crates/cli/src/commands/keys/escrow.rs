@@ -14,6 +14,9 @@ use crate::failure::{Failure, Outcome};
 use crate::session::Session;
 
 /// How to write the key down.
+///
+/// The slot is there before the words are shown. If nobody saw them, because the command was killed in between, remove the slot
+/// (`keys list`, `keys remove`); a rotation of the master key would ask for its key, or to drop it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Escrow {
     /// The database's directory

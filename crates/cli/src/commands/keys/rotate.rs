@@ -69,7 +69,13 @@ impl Rotate {
         };
         let moved = self.now || self.resume;
         if moved {
-            db.reseal(&Progress::new(session.output, "sealing anew", 1))?;
+            let moved = db.reseal(&Progress::new(session.output, "sealing anew", 1));
+            moved.inspect_err(|_| {
+                if !session.output.is_json() {
+                    let place = self.db.display();
+                    eprintln!("The new key counts already, and what was moved stays: `lightning-cli keys rotate {place} --resume` goes on");
+                }
+            })?;
         }
         let keys = db.data_keys();
         db.close()?;
