@@ -50,12 +50,19 @@ impl Engine {
 
     /// Goes on behind the newest entry; a log that is damaged is set aside, and the next one begins with that.
     fn begin_writing(&self, state: &mut State) -> Result<()> {
-        let log = self.read_audit_as(state)?;
+        let head = self.catalog.audit_head();
+        let log = audit::look(&*self.ctx.vfs, &self.ctx.directory, &self.ctx.keyring.read(), head)?;
         let (directory, database) = (&self.ctx.directory, self.ctx.database);
         state.writer = Some(AuditWriter::go_on(&*self.ctx.vfs, directory, database, &log)?);
         if let Some(problem) = log.problem {
             tracing::warn!(target: "lightning_db::audit", %problem, "the audit log was damaged; another one is begun");
-            self.append(state, AuditEvent::Damaged, About { detail: problem, ..About::default() })?;
+            // What it was is known from here on: what was set aside can be compared with it.
+            let was = head.map(|head| {
+                let hash = blake3::Hash::from_bytes(head.hash).to_hex();
+                format!("; it had {} entries in {} bytes, hash {hash}", head.entries, head.length)
+            });
+            let detail = format!("{problem}{}", was.unwrap_or_default());
+            self.append(state, AuditEvent::Damaged, About { detail, ..About::default() })?;
         }
         Ok(())
     }
@@ -104,11 +111,7 @@ impl Engine {
     /// Those of reading. Damage is in the result.
     pub(crate) fn read_audit(&self) -> Result<AuditLog> {
         // Nothing is appended meanwhile, and the head is the newest.
-        let state = self.audit.0.lock();
-        self.read_audit_as(&state)
-    }
-
-    fn read_audit_as(&self, _alone: &State) -> Result<AuditLog> {
+        let _state = self.audit.0.lock();
         let head = self.catalog.audit_head();
         let keyring = self.ctx.keyring.read();
         audit::read(&*self.ctx.vfs, &self.ctx.directory, &keyring, head).map_err(Error::from)

@@ -146,6 +146,30 @@ pub fn read(
     keyring: &Keyring,
     expected: Option<AuditHead>,
 ) -> Result<AuditLog> {
+    Ok(parse(&content(vfs, directory)?, keyring, expected, Wanted::Records))
+}
+
+/// As [`read`], and gives no records: what the manifest names is compared with the chain's hash, and not opened. For who
+/// [goes on](AuditWriter::go_on) with it.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    keyring: &Keyring,
+    expected: Option<AuditHead>,
+) -> Result<AuditLog> {
+    Ok(parse(&content(vfs, directory)?, keyring, expected, Wanted::End))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Records,
+    End,
+}
+
+fn content(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u8>> {
     let path = directory.join(AUDIT_FILE);
     let failed = |error| StorageError::io("read", &path, error);
     let mut bytes = Vec::new();
@@ -158,10 +182,10 @@ pub fn read(
             file.read_exact_at(&mut bytes, 0).map_err(failed)?;
         }
     }
-    Ok(parse(&bytes, keyring, expected))
+    Ok(bytes)
 }
 
-fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>) -> AuditLog {
+fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>, wanted: Wanted) -> AuditLog {
     let header = header(keyring.database_id());
     let hash = *blake3::hash(&header).as_bytes();
     let head = AuditHead { entries: 0, length: HEADER_LEN as u64, hash };
@@ -179,7 +203,10 @@ fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>) -> AuditL
     let mut rest = &bytes[HEADER_LEN..];
     while let Some((entry, after)) = split_entry(rest) {
         let number = log.head.entries + 1;
-        let opened = open(entry, number, &log.head.hash, keyring);
+        let opened = match wanted {
+            Wanted::End if number <= known => Ok(None),
+            _ => open(entry, number, &log.head.hash, keyring),
+        };
         // What the manifest names is proved by its hash; an entry behind it only by itself.
         if number > known && !matches!(opened, Ok(Some(_))) {
             break;
@@ -189,7 +216,9 @@ fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>) -> AuditL
             length: log.head.length + entry.len() as u64,
             hash: next_hash(&log.head.hash, entry),
         };
-        log.records.push(opened.unwrap_or_default());
+        if wanted == Wanted::Records {
+            log.records.push(opened.unwrap_or_default());
+        }
         rest = after;
         if let Some(expected) = expected.filter(|expected| expected.entries == number)
             && expected != log.head
@@ -279,8 +308,8 @@ pub struct AuditWriter {
 }
 
 impl AuditWriter {
-    /// Goes on behind what was read, which is durable then, and cuts off what a crash left behind that. A log that is damaged is set aside, under
-    /// another name, in the place of an earlier one, and a new one begun; so is one that is not there.
+    /// Goes on behind what was read, which is durable then, and cuts off what a crash left behind that. A log that is damaged
+    /// is set aside under another name, beside earlier ones, and a new one begun; so is one that is not there.
     ///
     /// # Errors
     /// What the system reports.
@@ -304,7 +333,7 @@ impl AuditWriter {
             return Ok(Self { file, head: log.head });
         }
         let out_of_the_way = match &log.problem {
-            Some(_) => vfs.rename(&path, &directory.join(DAMAGED_AUDIT_FILE)),
+            Some(_) => set_aside(vfs, directory, &path),
             // A crash came before the first entry.
             None => vfs.remove_file(&path),
         };
@@ -331,6 +360,12 @@ impl AuditWriter {
         entropy: &dyn Entropy,
         record: &AuditRecord,
     ) -> Result<AuditHead> {
+        if self.head.length > MAX_FILE_LEN - MAX_ENTRY_LEN as u64 - 4 {
+            let what = format!(
+                "it would be longer than {MAX_FILE_LEN} bytes: remove it, which the next opening tells"
+            );
+            return Err(StorageError::UnsupportedFormat { file: AUDIT_FILE.into(), what });
+        }
         let number = self.head.entries + 1;
         let plain = encode(record);
         let sealed = keyring.seal_small(entropy, LABEL, &number.to_le_bytes(), &self.head.hash, &plain)?;
@@ -347,6 +382,16 @@ impl AuditWriter {
         };
         Ok(self.head)
     }
+}
+
+/// Never in the place of an earlier one: whoever damages the log twice is not to take the evidence away.
+fn set_aside(vfs: &dyn Vfs, directory: &Path, path: &Path) -> std::io::Result<()> {
+    let names = (2..).map(|number| format!("{DAMAGED_AUDIT_FILE}.{number}"));
+    let mut places =
+        std::iter::once(DAMAGED_AUDIT_FILE.to_owned()).chain(names).map(|name| directory.join(name));
+    let is_free = |place: &std::path::PathBuf| vfs.metadata(place).is_err();
+    let free = places.find(is_free).expect("there are more numbers than files");
+    vfs.rename(path, &free)
 }
 
 impl AuditHead {

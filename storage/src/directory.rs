@@ -27,7 +27,7 @@ pub const RESERVE_FILE: &str = "RESERVE";
 
 /// The audit log.
 pub const AUDIT_FILE: &str = "AUDIT";
-/// An audit log that was found damaged, set aside.
+/// An audit log that was found damaged, set aside; later ones have a number behind that.
 pub const DAMAGED_AUDIT_FILE: &str = "AUDIT.damaged";
 
 /// What a name in the directory stands for.
@@ -94,7 +94,7 @@ pub fn classify(name: &str) -> FileRole {
         FileRole::Lock
     } else if name == RESERVE_FILE {
         FileRole::Reserve
-    } else if name == AUDIT_FILE || name == DAMAGED_AUDIT_FILE {
+    } else if name == AUDIT_FILE || name.starts_with(DAMAGED_AUDIT_FILE) {
         FileRole::Audit
     } else if MANIFEST_FILES.iter().chain(&KEYRING_FILES).any(|file| temporary_name(file) == name) {
         FileRole::Temporary
@@ -125,7 +125,9 @@ mod tests {
         assert_eq!(classify("MANIFEST.2"), FileRole::Manifest);
         assert_eq!(classify("KEYRING.2.tmp"), FileRole::Temporary);
         assert_eq!(classify("RESERVE"), FileRole::Reserve);
-        assert_eq!(classify("AUDIT"), FileRole::Audit);
+        for audit in ["AUDIT", "AUDIT.damaged", "AUDIT.damaged.2"] {
+            assert_eq!(classify(audit), FileRole::Audit);
+        }
         for foreign in ["notes.tmp", "MANIFEST.3", "manifest", "lock", "00ab.base", ""] {
             assert_eq!(classify(foreign), FileRole::Foreign, "{foreign}");
         }

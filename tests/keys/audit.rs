@@ -133,7 +133,23 @@ fn whatever_is_taken_away_or_changed_is_noticed() {
     assert_noticed(&machine, "an older one put back");
     let db = machine.reopen(&small());
     assert_eq!(events(&db), [AuditEvent::Damaged, AuditEvent::Opened]);
-    assert!(machine.read(&Path::new(PATH).join("AUDIT.damaged")) == whole, "evidence is kept");
+    let evidence = machine.read(&Path::new(PATH).join("AUDIT.damaged"));
+    assert!(evidence == whole, "evidence is kept");
+    db.close().expect("close");
+    drop(db);
+
+    let mut changed = machine.read(&log_file());
+    changed[60] ^= 1;
+    machine.write(&log_file(), &changed);
+    let db = machine.reopen(&small());
+    assert_eq!(events(&db), [AuditEvent::Damaged, AuditEvent::Opened]);
+    let told = db.audit_log().expect("read").records[0].clone().expect("readable").detail;
+    assert!(told.contains("it had 2 entries in ") && told.contains("hash "), "{told}");
+    assert!(
+        machine.read(&Path::new(PATH).join("AUDIT.damaged")) == evidence,
+        "a second incident takes nothing away"
+    );
+    assert!(machine.read(&Path::new(PATH).join("AUDIT.damaged.2")) == changed);
     assert_eq!(expected.len(), 11);
 }
 
