@@ -7,6 +7,8 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::coverage::BELOW;
+use crate::power;
+use crate::random::seconds_since_1970;
 
 /// What CI runs.
 #[derive(Debug, Clone, Args)]
@@ -14,6 +16,9 @@ pub struct Options {
     /// How many fresh seeds of the general campaign.
     #[arg(long, default_value_t = 1100)]
     seeds: u64,
+    /// The first seed of each campaign; unless told, the seconds since 1970, so that every run has fresh ones.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// Lets the allocator of glibc keep what was freed: databases that live for milliseconds would otherwise spend a third of
@@ -30,18 +35,26 @@ const KEEP_MEMORY: [(&str, &str); 3] = [
 /// # Errors
 /// Which campaigns found something; all are run in any case.
 pub fn run(options: &Options) -> Result<(), String> {
-    let seeds = options.seeds.to_string();
-    let campaigns: [&[&str]; 6] = [
-        &["seeds", "--count", &seeds],
-        &["crashes"],
-        &["faults"],
-        &["attack"],
-        &["isolation"],
-        &["power", "--rounds", "4"],
+    let seed = options.seed.unwrap_or_else(|| seconds_since_1970() * 1_000_000);
+    println!("== everything from seed {seed} on: `lightning_sim ci --seed {seed}` draws the same");
+    let (seeds, seed) = (options.seeds.to_string(), seed.to_string());
+    let mut campaigns: Vec<Vec<&str>> = vec![
+        vec!["seeds", "--count", &seeds, "--from", &seed],
+        vec!["crashes", "--seed", &seed],
+        vec!["faults", "--seed", &seed],
+        vec!["attack", "--seed", &seed],
+        vec!["isolation", "--seed", &seed],
+        vec!["power", "--rounds", "4", "--seed", &seed],
     ];
+    // Where the power can be cut, that nothing was tested is no success.
+    if power::can_cut()
+        && let Some(power) = campaigns.last_mut()
+    {
+        power.push("--require");
+    }
     let mut failed = Vec::new();
     let began = Instant::now();
-    for campaign in campaigns {
+    for campaign in &campaigns {
         let since = Instant::now();
         println!("== {}", campaign.join(" "));
         let (is_sound, said) = run_one(campaign).map_err(|error| format!("{}: {error}", campaign[0]))?;

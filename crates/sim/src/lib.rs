@@ -6,6 +6,7 @@
 //! machine.rs    a computer in memory: a disk that can lose power, a clock, randomness, planned faults
 //! turns.rs      its file system and clock, as threads see them that take turns
 //! random.rs     numbers that one seed repeats
+//! messages.rs   what the program says, read for secrets
 //! allocation.rs how much memory is asked for at once
 //! coverage.rs   how often each thing happened, with a floor on each
 //! isolation/    concurrent transactions, and whether what they saw is what their level promises
@@ -21,6 +22,7 @@ pub mod ci;
 pub mod coverage;
 pub mod isolation;
 pub mod machine;
+mod messages;
 pub mod power;
 pub mod random;
 pub mod seeds;

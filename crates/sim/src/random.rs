@@ -52,6 +52,17 @@ impl Random {
     }
 }
 
+/// What a campaign begins with that is to have fresh seeds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a campaign draws fresh seeds; what a seed does depends on it alone"
+)]
+#[must_use]
+pub fn seconds_since_1970() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,28 @@ pub(super) struct Disk {
     is_mounted: bool,
 }
 
+/// Whether a file system can be made here that tells its mounts apart: by root, with the programs, loop devices, a kernel
+/// that is new enough, and the permission to mount.
+pub(super) fn can_be_made() -> bool {
+    let is_there = |program: &str| {
+        Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    rustix::process::geteuid().is_root()
+        && PROGRAMS.iter().all(|program| is_there(program))
+        && OsVfs.metadata(Path::new("/dev/loop-control")).is_ok()
+        && is_new_enough(&rustix::system::uname().release().to_string_lossy())
+        && command("unshare", &["--mount", "true"]).is_ok()
+}
+
+/// Whether this release of the kernel is 6.8 or newer.
+fn is_new_enough(release: &str) -> bool {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 8),
+        _ => false,
+    }
+}
+
 /// Why power cannot be cut here, if it cannot.
 pub(super) fn obstacle(directory: &Path) -> Option<String> {
     if !rustix::process::geteuid().is_root() {

@@ -82,6 +82,12 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
 }
 
+/// Whether this machine has what it takes to cut power, so that a cut that cannot be made is a failure.
+#[must_use]
+pub fn can_cut() -> bool {
+    disk::can_be_made()
+}
+
 fn in_namespace(options: &Options, directory: &Path) -> Result<(), String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let (rounds, seed) = (options.rounds.to_string(), options.seed.to_string());

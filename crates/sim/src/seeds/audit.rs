@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::config::{KEY, OTHER_KEY};
+use super::config::{KEY, OTHER_KEY, THIRD_KEY};
 use super::run::{CANARY, Run, Step, contains};
 
 /// What was seen under each salt.
@@ -236,9 +236,13 @@ impl Run {
         }
         let mut outcome = Ok(());
         self.machine.disk.show_files(&mut |path, bytes| {
-            for (what, secret) in
-                [("the key", &KEY[..]), ("the second key", &OTHER_KEY[..]), ("a value", CANARY)]
-            {
+            let secrets = [
+                ("the key", &KEY[..]),
+                ("the second key", &OTHER_KEY[..]),
+                ("the third key", &THIRD_KEY[..]),
+                ("a value", CANARY),
+            ];
+            for (what, secret) in secrets {
                 if contains(bytes, secret) {
                     outcome = Err(format!("{what} is in {}", path.display()));
                 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::worker::Worker;
 use super::{Outcome, floors, run_seed};
 use crate::coverage::Coverage;
+use crate::random::seconds_since_1970;
 
 /// Which seeds to run.
 #[derive(Debug, Clone, Args)]
@@ -74,7 +75,7 @@ pub fn replay(replay: &Replay) -> Result<(), String> {
 pub fn run(options: &Options) -> Result<(), String> {
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut totals = options.state.as_deref().map_or(Ok(Totals::default()), Totals::load)?;
-    let first = options.from.or(totals.next).unwrap_or_else(seconds_since_1970);
+    let first = options.from.or(totals.next).unwrap_or_else(|| seconds_since_1970() * 1_000_000);
     let done_before = totals.coverage.count(SEEDS);
     totals.next = Some(first + done_before * u64::from(options.from.is_some()));
     println!("seeds from {} on, {} at once", totals.next.unwrap_or(first), jobs);
@@ -277,13 +278,4 @@ fn regressions() -> Result<Vec<u64>, String> {
         word.parse().map_err(|_| format!("{line:?} in regressions/seeds.txt begins with no seed"))
     };
     REGRESSIONS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(seed).collect()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a campaign draws fresh seeds; what a seed does depends on it alone"
-)]
-fn seconds_since_1970() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs()) * 1_000_000
 }

@@ -45,6 +45,7 @@ const OPERATIONS: &[(&str, u64, bool, Operation)] = &[
     ("snapshot", 8, false, |client| client.take_snapshot()),
     ("look_back", 12, false, |client| client.look_back()),
     ("walk", 12, false, |client| client.walk()),
+    ("roam", 10, false, |client| client.roam()),
     ("begin", 16, false, |client| client.begin_transaction()),
     ("in_transaction", 50, false, |client| client.in_transaction()),
     ("end_transaction", 14, false, |client| client.end_transaction()),
@@ -53,7 +54,8 @@ const OPERATIONS: &[(&str, u64, bool, Operation)] = &[
     ("evict_cache", 4, false, |client| client.evict_cache()),
     ("check", 2, false, |client| client.check()),
     ("compare", 6, false, |client| client.compare()),
-    ("observe", 2, false, |client| client.observe()),
+    ("observe", 4, false, |client| client.observe()),
+    ("rest", 3, false, |client| client.rest()),
     ("clock", 6, false, |client| client.step_clock()),
     ("named_checkpoint", 5, false, |client| client.create_named()),
     ("open_named", 4, false, |client| client.open_named()),
@@ -68,6 +70,9 @@ const OPERATIONS: &[(&str, u64, bool, Operation)] = &[
     ("verify", 2, false, |client| client.verify()),
     ("rotate_data_key", 3, false, |client| client.rotate_data_key()),
     ("change_keys", 3, false, |client| client.change_keys()),
+    ("rewrap_key", 2, true, |client| client.rewrap_key()),
+    ("rotate_master_key", 2, true, |client| client.rotate_master_key()),
+    ("reseal", 2, true, |client| client.reseal()),
 ];
 
 impl<'a> Client<'a> {
@@ -157,8 +162,13 @@ impl<'a> Client<'a> {
             // With its key and what stands before them, about as long as a frame of the log may be.
             98 => largest_frame - 16 - random.below(32),
             _ => {
-                let more = if random.once_in(4) { 300_000 } else { 4000 };
-                65_536 + random.below(more)
+                // Rarely more than one piece of a large value.
+                let (least, more) = match random.below(80) {
+                    0 => (1 << 20, 1_500_000),
+                    1..20 => (65_536, 300_000),
+                    _ => (65_536, 4000),
+                };
+                least + random.below(more)
             }
         }) as usize
     }

@@ -13,6 +13,9 @@ pub(crate) const KEY: [u8; 32] = *b"\x91KEY-bytes-that-must-not-be-seen";
 /// Another key that opens them, once it was added.
 pub(crate) const OTHER_KEY: [u8; 32] = *b"\x92KEY-that-was-added-to-the-first";
 
+/// And the one that may take its place.
+pub(crate) const THIRD_KEY: [u8; 32] = *b"\x93KEY-that-came-in-its-place-then";
+
 const KIB: usize = 1024;
 
 /// Draws a configuration.
@@ -64,6 +67,7 @@ fn draw_work(config: &mut LightningDbConfig, random: &mut Random) {
     config.use_optimized_transactions = !random.once_in(3);
     config.max_active_transactions = *random.pick(&[4, 1000]);
     config.lock_timeout = Duration::from_millis(1 + random.below(20));
+    config.transaction_timeout = Duration::from_secs(*random.pick(&[1, 30]));
     config.use_lock_free_cache = !random.once_in(3);
     config.prefetch_enabled = random.once_in(2);
     config.prefetch_distance = 1 + random.below(8) as usize;
@@ -95,6 +99,7 @@ fn count(config: &LightningDbConfig, coverage: &mut Coverage) {
     hit("wal_sync_mode", mode.to_owned());
     hit("use_optimized_transactions", config.use_optimized_transactions.to_string());
     hit("max_active_transactions", config.max_active_transactions.to_string());
+    hit("transaction_timeout", format!("{:?}", config.transaction_timeout));
     hit("use_lock_free_cache", config.use_lock_free_cache.to_string());
     hit("prefetch_enabled", config.prefetch_enabled.to_string());
     hit("background_compaction", config.background_compaction.to_string());

@@ -10,6 +10,7 @@ use lightning_db_storage::vfs::Keep;
 use lightning_db_sync::thread;
 
 use super::client::Client;
+use super::keys::Second;
 use super::moments::{clone_directory, entries, remove};
 use super::reads::Entries;
 use super::repositories::{inspect_all, restore_every};
@@ -59,12 +60,15 @@ pub(crate) fn create(run: &Run, random: &mut Random) -> Step {
 pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     let mut process = Process::start(run);
     process.is_alone = random.once_in(2);
+    process.opened_with = run.any_key(random);
     run.hit(if process.is_alone { "clients/one" } else { "clients/several" });
     let will_crash = !random.once_in(6);
     if will_crash {
         let scale = *random.pick(&[12, 60, 200, 800]);
         process.plan.crash_at(random.below(scale));
     } else if random.once_in(2) {
+        process.has_no_plan = true;
+    } else {
         process.is_faulty = true;
         super::faults::plan(&process, random);
     }
@@ -75,6 +79,9 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     };
     // Once before the crash, which may take something along.
     run.audit()?;
+    if random.once_in(4) {
+        run.look_for_secrets()?;
+    }
     if place != "closed" {
         end(run, random, place, None);
         run.audit()?;
@@ -92,7 +99,8 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
 /// Opens the database and works with it. Returns where it ended, if the machine did not die meanwhile.
 fn inhabit(process: &Process<'_>, random: &mut Random, found: &mut Found) -> Step<&'static str> {
     let run = process.run;
-    let opened = Database::open_in(process.environment.clone(), run.path(), run.config.clone());
+    let config = run.config_with(process.opened_with);
+    let opened = Database::open_in(process.environment.clone(), run.path(), config);
     let opened = process.judge("open", opened, |_| false);
     if matches!(opened, Err(Stop::Crashed)) {
         run.hit("crash/during recovery");
@@ -101,24 +109,72 @@ fn inhabit(process: &Process<'_>, random: &mut Random, found: &mut Found) -> Ste
     let dying = Dying { process, db: Some(Arc::clone(&db)) };
     settle(process, &db, found)?;
     let count = *random.pick(&[4, 20, 60]);
+    if run.churns && process.has_no_plan {
+        Client::new(process, &db, random.fork(), 0).churn()?;
+    }
     work(process, &db, count, random)?;
     if random.once_in(3) {
-        let closed = process.expect("close", db.close());
+        let closed = close(process, &db, random);
         if matches!(closed, Err(Stop::Crashed)) {
             run.hit("crash/during close");
         }
         if closed?.is_none() {
             return Ok("close");
         }
-        if !process.is_faulty {
-            let newest = db.last_sequence().0;
-            run.world().oracle.promise(newest);
+        // Whatever went wrong before: it said that all is well.
+        let newest = db.last_sequence().0;
+        run.world().oracle.promise(newest);
+        if process.strikes() == 0 {
             drop(dying.live());
             drop(db);
+            look_at_closed(process)?;
             return Ok("closed");
         }
     }
     Ok("idle")
+}
+
+/// Closes the database, sometimes while somebody else wants to have it.
+fn close(process: &Process<'_>, db: &Database, random: &mut Random) -> Step<Option<()>> {
+    if process.is_faulty || !random.once_in(3) {
+        return process.expect("close", db.close());
+    }
+    let run = process.run;
+    run.hit("close/while another waits");
+    let (path, config) = (run.path(), run.config.clone());
+    let (closed, opened) = thread::scope(|scope| {
+        let environment = process.environment.clone();
+        let waits = scope.spawn(move || Database::open_in(environment, path, config));
+        (db.close(), waits.join())
+    });
+    let closed = process.expect("close", closed)?;
+    let Ok(opened) = opened else { return bug("who waited for the database panicked") };
+    let opened =
+        process.judge("open beside a close", opened, |error| matches!(error, Error::Locked { .. }))?;
+    let (Some(()), Ok(other)) = (closed, opened) else { return Ok(closed) };
+    let (before, after) = (db.last_sequence(), other.last_sequence());
+    if before != after {
+        return bug(format!("closed at commit {before}, and who waited found {after}"));
+    }
+    let Some(found) = entries(process, &other)? else { return Ok(None) };
+    let problem = run.world().oracle.history.difference(after.0, &found);
+    if let Some(problem) = problem.filter(|_| run.world().oracle.history.applied() >= after.0) {
+        return bug(format!("who waited for the close found at commit {after}: {problem}"));
+    }
+    process.expect("close again", other.close())
+}
+
+/// What is closed is whole, and has nothing left over.
+fn look_at_closed(process: &Process<'_>) -> Step {
+    let run = process.run;
+    let encryption_key = run.config.encryption_key.clone();
+    let options = CheckOptions { depth: CheckDepth::Quick, encryption_key, progress: None };
+    let report = check_in(&process.environment, run.path(), &options);
+    let Some(report) = process.expect("check what is closed", report)? else { return Ok(()) };
+    if report.findings.is_empty() || process.strikes() > 0 {
+        return Ok(());
+    }
+    bug(format!("check of what is closed: {:?}", report.findings))
 }
 
 /// One client, or several at once.
@@ -177,6 +233,12 @@ pub(crate) fn settle(process: &Process<'_>, db: &Database, found: &mut Found) ->
     }
     run.note(&format!("opened at {sequence} with {} entries", now.len()));
     run.count_recovery();
+    run.learn_slots(&db.key_slots())?;
+    let strikes = process.strikes();
+    let Some(log) = process.expect_since(strikes, "audit log", db.audit_log())? else { return Ok(()) };
+    if let Some(problem) = log.problem {
+        return bug(format!("the audit log: {problem}"));
+    }
     let named = db.named_checkpoints();
     let mut world = run.world();
     let floor = world.oracle.promised.kill;
@@ -225,6 +287,9 @@ pub(crate) fn end(run: &Run, random: &mut Random, place: &str, keep: Option<Keep
 
 /// Recovers beside the database: in a clone of its directory, or without writing.
 fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
+    if let Some(key) = run.no_key().filter(|_| random.once_in(2)) {
+        refuse_key(run, key)?;
+    }
     let process = Process::start(run);
     let is_after_cut = run.world().ended_by_cut;
     let is_clone = random.once_in(2);
@@ -262,9 +327,21 @@ fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     drop(db);
     if is_clone {
         remove(run, &place);
+    } else if process.plan.mutating_calls() > 0 {
+        return bug("an open for reading has changed something");
     }
     run.machine.kill();
     Ok(())
+}
+
+/// A key that was taken away, or never added, opens nothing.
+fn refuse_key(run: &Run, key: [u8; 32]) -> Step {
+    let process = Process::start(run);
+    let opened = Database::open_read_only_in(process.environment.clone(), run.path(), run.config_with(key));
+    let refused =
+        process.judge("open with another key", opened, |error| matches!(error, Error::WrongKey { .. }))?;
+    run.hit("recovery/refused to another key");
+    if refused.is_ok() { bug("a key opens the database that was taken away, or never added") } else { Ok(()) }
 }
 
 /// Goes on with a restored database in the place of this one.
@@ -308,7 +385,12 @@ fn adopt(run: &Run, random: &mut Random, found: &mut Found) -> Step {
         return bug(format!("restored at {sequence} to go on: {problem}"));
     }
     let left = std::mem::take(&mut world.oracle.history);
-    world.repositories.adopted(&repository, &left, sequence);
+    world.repositories.adopted(&repository, &left, &report);
+    world.second = if world.second == Second::Absent && !run.config.encryption_enabled {
+        Second::Absent
+    } else {
+        Second::Unsure
+    };
     world.oracle = super::oracle::Oracle::copy_of(&history, sequence);
     let points = &mut world.points;
     points.unsure = points.named.keys().map(|name| (name.clone(), ())).collect();
@@ -350,8 +432,9 @@ pub(crate) fn finish(run: &Run, random: &mut Random, found: &mut Found) -> Step 
     if random.once_in(8) {
         restore_every(&process, random, 60)?;
     }
-    if random.once_in(4) {
-        run.look_for_secrets()?;
+    if report.covered.dictionaries > 0 {
+        run.hit("check/dictionaries");
     }
+    run.look_for_secrets()?;
     run.audit()
 }

@@ -9,7 +9,7 @@
 //! life.rs          processes that begin, work and die, and what is found after them
 //! faults.rs        calls that fail
 //! client.rs        what there is to do, and how often
-//! writes.rs reads.rs transactions.rs moments.rs repositories.rs times.rs keys.rs    doing it
+//! writes.rs reads.rs roams.rs transactions.rs moments.rs repositories.rs times.rs keys.rs observe.rs    doing it
 //! audit.rs         no nonce twice, no secret in any file
 //! campaign.rs      many seeds in processes of their own; totals
 //! worker.rs        one such process
@@ -26,9 +26,11 @@ mod keys;
 mod life;
 mod model;
 mod moments;
+mod observe;
 mod oracle;
 mod reads;
 mod repositories;
+mod roams;
 mod run;
 mod times;
 mod transactions;
@@ -37,8 +39,10 @@ mod writes;
 
 use lightning_db_sync::simulation;
 
-use self::run::{Run, Step, Stop};
+pub(crate) use self::run::contains;
+use self::run::{CANARY, Run, Step, Stop};
 use crate::coverage::Coverage;
+use crate::messages;
 use crate::random::Random;
 pub use campaign::{Options, Replay, replay, run};
 pub use worker::work;
@@ -73,10 +77,13 @@ pub fn run_seed(seed: u64, verbose: bool) -> Outcome {
 }
 
 fn whole_life(seed: u64, verbose: bool) -> Outcome {
+    // Bytes that are no text show as a mark of their own: what comes behind the first of a key is looked for.
+    messages::read_for(&[&config::KEY[1..12], &config::OTHER_KEY[1..12], &config::THIRD_KEY[1..12], CANARY]);
+    let _ = messages::first_that_told();
     let mut random = Random::new(seed);
     let run = Run::new(seed, &mut random, verbose);
     let problem = match history(&run, &mut random) {
-        Ok(()) => None,
+        Ok(()) => messages::first_that_told().map(|text| format!("a message tells a secret: {text}")),
         Err(Stop::Crashed) => Some("something died that was not planned to".to_owned()),
         Err(Stop::Bug(problem)) => Some(problem),
     };

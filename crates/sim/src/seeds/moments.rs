@@ -9,6 +9,7 @@ use lightning_db_sync::thread::{self, ScopedJoinHandle};
 use super::client::Client;
 use super::model::Change;
 use super::run::{Process, Run, Step, Stop, bug};
+use super::writes::Way;
 use crate::random::Random;
 
 /// What is kept by name.
@@ -84,10 +85,11 @@ impl Client<'_> {
     pub(crate) fn open_named(&mut self) -> Step {
         let Some((name, sequence)) = self.draw_named() else { return self.create_named() };
         let gone = !self.process.is_alone;
-        let opened =
-            self.process.judge("open_named_checkpoint", self.db.open_named_checkpoint(&name), |error| {
-                gone && matches!(error, Error::NotFound { .. })
-            })?;
+        let strikes = self.process.strikes();
+        let opened = self.db.open_named_checkpoint(&name);
+        let opened = self.process.judge_since(strikes, "open_named_checkpoint", opened, |error| {
+            gone && matches!(error, Error::NotFound { .. })
+        })?;
         let Ok(snapshot) = opened else { return Ok(()) };
         compare_kept(self.process, &snapshot, sequence, &name)?;
         // Sometimes it is kept, and read again after the name is gone.
@@ -127,7 +129,10 @@ impl Client<'_> {
             self.run.world().points.unsure.insert(name.clone(), ());
         }
         let mut other = Ok(());
-        let done = self.commit("rollback_to", Change::Back(to), |client| {
+        let strikes = self.process.strikes();
+        let before = self.process.expect_since(strikes, "stats", self.db.stats())?;
+        let was_unsure = self.run.world().repositories.turns_back(true);
+        let done = self.commit("rollback_to", Way::Back, Change::Back(to), |client| {
             let (db, name) = (client.db, &name);
             let done = thread::scope(|scope| {
                 let running = beside.map(|beside| scope.spawn(move || beside.act(db, name)));
@@ -143,6 +148,9 @@ impl Client<'_> {
                 done => done.map(|sequence| Some(sequence.0)),
             }
         })?;
+        if let Err(Error::TransactionConflict) = done {
+            self.run.world().repositories.turns_back(was_unsure);
+        }
         match beside {
             Some(Beside::Drop) => self.note_dropped(&name, other)?,
             Some(beside) => {
@@ -152,9 +160,15 @@ impl Client<'_> {
             None => {}
         }
         if let Ok(sequence) = done {
+            let strikes = self.process.strikes();
+            let after = self.process.expect_since(strikes, "stats", self.db.stats())?;
+            let [from, now] = [before, after].map(|stats| stats.map(|stats| stats.incarnation));
             let mut world = self.run.world();
             world.oracle.promise(sequence);
-            world.repositories.turned_back(to, sequence);
+            if from.is_some() && now.is_some() {
+                world.repositories.turns_back(was_unsure);
+            }
+            world.repositories.turned_back((from, to), (now, sequence));
             drop(world);
             self.compare()?;
         }
@@ -195,8 +209,9 @@ impl Client<'_> {
 
 /// A checkpoint shows what it was made of.
 pub(crate) fn compare_kept(process: &Process<'_>, shown: &Snapshot, sequence: u64, what: &str) -> Step {
+    let strikes = process.strikes();
     let entries = shown.scan(None, None).and_then(Iterator::collect::<lightning_db::Result<Vec<_>>>);
-    let Some(found) = process.expect(what, entries)? else { return Ok(()) };
+    let Some(found) = process.expect_since(strikes, what, entries)? else { return Ok(()) };
     let world = process.run.world();
     if world.oracle.history.applied() < sequence {
         return Ok(());
@@ -251,8 +266,9 @@ pub(crate) fn inspect_copy(
 
 /// All entries of a database.
 pub(crate) fn entries(process: &Process<'_>, db: &Database) -> Step<Option<super::reads::Entries>> {
+    let strikes = process.strikes();
     let entries = db.scan(None, None).and_then(Iterator::collect::<lightning_db::Result<Vec<_>>>);
-    process.expect("scan everything", entries)
+    process.expect_since(strikes, "scan everything", entries)
 }
 
 /// Deletes a directory and all in it, as somebody would with `rm -r`.

@@ -27,8 +27,10 @@ pub(crate) struct RangeSight {
     pub(crate) start: Bound<Vec<u8>>,
     pub(crate) end: Bound<Vec<u8>>,
     pub(crate) reverse: bool,
-    /// The scan was left after so many entries.
+    /// The scan was left after so many entries,
     pub(crate) limit: usize,
+    /// and so many from its other end.
+    pub(crate) from_behind: usize,
     /// What the reader had written itself.
     pub(crate) overlay: Overlay,
     pub(crate) found: Vec<(Vec<u8>, Vec<u8>)>,
@@ -274,11 +276,14 @@ pub(crate) fn expected_range(history: &History, range: &RangeSight, sequence: u6
             };
         }
     }
+    let mut all: Vec<_> = all.into_iter().collect();
     if range.reverse {
-        all.into_iter().rev().take(range.limit).collect()
-    } else {
-        all.into_iter().take(range.limit).collect()
+        all.reverse();
     }
+    if all.len() > range.limit.saturating_add(range.from_behind) {
+        all.drain(range.limit..all.len() - range.from_behind);
+    }
+    all
 }
 
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {

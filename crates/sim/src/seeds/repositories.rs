@@ -27,6 +27,48 @@ pub(crate) struct Repositories {
     began: u64,
     /// The incarnations that backups were begun of since the database last went on as a restored one.
     tried: BTreeSet<[u8; 16]>,
+    past: Past,
+}
+
+/// Which histories the database had, and what each goes on from.
+#[derive(Debug, Clone, Default)]
+struct Past {
+    /// Another history, up to a commit of it.
+    parents: BTreeMap<[u8; 16], (Incarnation, u64)>,
+    /// The histories of the database since it last went on as a restored one, with the first number of each.
+    eras: Vec<(u64, Incarnation)>,
+    /// Some step back was cut short: what came of it is not known.
+    is_unsure: bool,
+}
+
+impl Past {
+    fn turned_back(&mut self, from: Incarnation, to: u64, now: Incarnation, sequence: u64) {
+        if self.eras.is_empty() {
+            self.eras.push((0, from));
+        }
+        self.is_unsure |= self.eras.last().is_none_or(|(_, last)| *last != from);
+        // The checkpoint may be of a history before the one that was left.
+        let of_checkpoint = self.eras.iter().rev().find(|(first, _)| *first <= to).map(|(_, it)| *it);
+        self.parents.insert(now.0, (of_checkpoint.unwrap_or(from), to));
+        self.eras.push((sequence, now));
+    }
+
+    fn restored(&mut self, report: &RestoreReport) {
+        self.parents.insert(report.incarnation.0, (report.restored_from, report.sequence.0));
+        self.eras = vec![(0, report.incarnation)];
+        self.is_unsure = false;
+    }
+
+    /// The histories that lead to one, and how far each of them does; none where that is not known.
+    fn of(&self, incarnation: Incarnation) -> Vec<(Incarnation, u64)> {
+        let mut past: Vec<(Incarnation, u64)> = Vec::new();
+        let mut next = self.parents.get(&incarnation.0).filter(|_| !self.is_unsure);
+        while let Some((parent, through)) = next.copied() {
+            past.push((parent, past.last().map_or(through, |(_, later)| through.min(*later))));
+            next = self.parents.get(&parent.0);
+        }
+        past
+    }
 }
 
 /// One repository.
@@ -42,6 +84,9 @@ struct Known {
     was_cut_short: bool,
     /// The database goes on as one that was restored from elsewhere, which may have nothing in common with this.
     may_diverge: bool,
+    /// Whether the database knows this for a repository that wants its log: it has made a backup here, and since then
+    /// none was cut short or deleted.
+    is_served: bool,
     /// Backups whose deletion was cut short.
     deleting: BTreeSet<u64>,
     /// Stretches whose log was lost: the last commit before, the last one in it.
@@ -83,9 +128,22 @@ impl Known {
 }
 
 impl Repositories {
-    /// The database stepped back: from the number `sequence` on its history is a new one.
-    pub(crate) fn turned_back(&mut self, _to: u64, sequence: u64) {
+    /// The database stepped back to the commit `to` of the history `from`: from the number `sequence` on its history is
+    /// `now`. Neither may be known.
+    pub(crate) fn turned_back(
+        &mut self,
+        (from, to): (Option<Incarnation>, u64),
+        (now, sequence): (Option<Incarnation>, u64),
+    ) {
         self.began = sequence;
+        if let (Some(from), Some(now)) = (from, now) {
+            self.past.turned_back(from, to, now, sequence);
+        }
+    }
+
+    /// A step back begins, or is over. Returns what was so before.
+    pub(crate) fn turns_back(&mut self, is_unsure: bool) -> bool {
+        std::mem::replace(&mut self.past.is_unsure, is_unsure)
     }
 
     /// The place of one in which nothing was cut short, and which has a backup.
@@ -110,11 +168,14 @@ impl Repositories {
     }
 
     /// The database goes on as one that was restored at `sequence`; until then it had `history`.
-    pub(crate) fn adopted(&mut self, from: &Path, history: &History, sequence: u64) {
+    pub(crate) fn adopted(&mut self, from: &Path, history: &History, report: &RestoreReport) {
+        let sequence = report.sequence.0;
+        self.past.restored(report);
         let history = Arc::new(history.clone());
         let tried = std::mem::take(&mut self.tried);
         for known in &mut self.all {
             known.may_diverge |= known.place != from;
+            known.is_served = false;
             // Also what nobody heard the end of may be there.
             for incarnation in &tried {
                 known.left.entry(*incarnation).or_insert_with(|| Arc::clone(&history));
@@ -155,6 +216,7 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
             is_unsure: false,
             was_cut_short: false,
             may_diverge: false,
+            is_served: false,
             deleting: BTreeSet::new(),
             gaps: Vec::new(),
             points: BTreeMap::new(),
@@ -178,9 +240,14 @@ fn take<'a>(run: &'a Run, random: &mut Random, must_have: bool) -> Option<Taken<
 impl Client<'_> {
     pub(crate) fn backup(&mut self) -> Step {
         let Some(taken) = take(self.run, &mut self.random, false) else { return Ok(()) };
-        let Some(stats) = self.process.expect("stats", self.db.stats())? else { return Ok(()) };
+        let strikes = self.process.strikes();
+        let Some(stats) = self.process.expect_since(strikes, "stats", self.db.stats())? else {
+            return Ok(());
+        };
         self.run.world().repositories.tried.insert(stats.incarnation.0);
         let low = self.now();
+        let log_files = count_log_files(self.run);
+        let was_served = taken.with(|known| std::mem::replace(&mut known.is_served, false));
         let was_unsure = taken.with(|known| {
             known.was_cut_short = true;
             std::mem::replace(&mut known.is_unsure, true)
@@ -205,6 +272,15 @@ impl Client<'_> {
         }
         if let Some((after, through)) = report.lost_log.first() {
             self.run.note(&format!("  log lost from {after} to {through}"));
+            // As much as it keeps for whoever has not fetched it is kept when some of it is given up.
+            let kept = self.run.config.max_retained_log / self.run.config.wal_segment_size;
+            if was_served && log_files < kept {
+                return bug(format!(
+                    "backup {} lacks the log from {after} to {through}, and of {kept} log files that are kept for it \
+                     there were {log_files}",
+                    report.backup
+                ));
+            }
         }
         self.run.hit(if report.is_continued { "backup/continued" } else { "backup/rebased" });
         let stats = self.process.expect("stats", self.db.stats())?;
@@ -216,6 +292,7 @@ impl Client<'_> {
         drop(world);
         taken.with(|known| {
             known.is_unsure = was_unsure;
+            known.is_served = true;
             known.was_cut_short = false;
             known.is_settled_by_a_writer();
             let made = Made { sequence, incarnation, began, is_hearsay: false };
@@ -249,6 +326,7 @@ impl Client<'_> {
         let number = *self.random.pick(&numbers);
         taken.with(|known| {
             known.is_unsure = true;
+            known.is_served = false;
             known.deleting.insert(number);
         });
         let deleted = Database::delete_backup_in(&self.process.environment, &taken.place, number);
@@ -283,6 +361,16 @@ impl Client<'_> {
         let Some(taken) = take(self.run, &mut self.random, true) else { return Ok(()) };
         restore_somewhere(self.process, &taken, &mut self.random)
     }
+}
+
+/// How many files of log the database has.
+fn count_log_files(run: &Run) -> u64 {
+    use lightning_db::Vfs as _;
+    let files = run.machine.disk.list(&run.path()).unwrap_or_default();
+    files
+        .iter()
+        .filter(|file| Path::new(&file.name).extension().is_some_and(|ending| ending == "wal"))
+        .count() as u64
 }
 
 /// Compares the list of backups with what is known, and learns the outcome of what was cut short.
@@ -350,7 +438,7 @@ fn verify(process: &Process<'_>, place: &Path, level: VerifyLevel, is_unsure: bo
     let report = Database::verify_repository_with(&process.environment, place, options, &NoProgress);
     let Some(report) = process.expect("verify", report)? else { return Ok(()) };
     let problem = |problem: &&RepositoryProblem| !(is_unsure && problem.object == "head");
-    if report.problems.iter().find(problem).is_some() && !process.is_faulty && !process.crashed() {
+    if report.problems.iter().find(problem).is_some() && process.strikes() == 0 && !process.crashed() {
         return bug(format!("verify at level {level:?}: {:?}", report.problems));
     }
     Ok(())
@@ -404,7 +492,7 @@ fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim)
         Err(error) => {
             use lightning_db::Vfs as _;
             // What fails for good cannot be cleared up either.
-            if !process.is_faulty && run.machine.disk.metadata(place).is_ok() {
+            if process.strikes() == 0 && run.machine.disk.metadata(place).is_ok() {
                 return bug(format!("{what} failed with {} and left something", error.kind()));
             }
             return Ok(());
@@ -478,6 +566,11 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
         let is_logged = run.config.wal_enabled && known.leads_to(backup.incarnation, sequence);
         (first..=last).contains(&sequence) && is_logged && sequence >= backup.began && !known.is_unsure
     };
+    if random.once_in(4)
+        && let Some(aim) = draw_past(run, &known, backup, random)
+    {
+        return aim;
+    }
     match random.below(8) {
         0 => Aim {
             target: RecoveryTarget::Latest,
@@ -521,6 +614,33 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
             }
         }
     }
+}
+
+/// A commit of a history that leads to that of this backup, named as a moment of the latter.
+fn draw_past(run: &Run, known: &Known, backup: Made, random: &mut Random) -> Option<Aim> {
+    if backup.is_hearsay || known.is_unsure || !run.config.wal_enabled {
+        return None;
+    }
+    let past = run.world().repositories.past.of(backup.incarnation);
+    let reached = |(incarnation, through): &(Incarnation, u64)| {
+        let starts =
+            known.backups.values().filter(|made| made.incarnation == *incarnation && !made.is_hearsay);
+        let held = starts.clone().map(|made| made.sequence).max()?.min(*through);
+        let first = starts.map(|made| made.sequence.max(made.began)).min()?;
+        (first <= held).then_some((*incarnation, first, held))
+    };
+    let reached: Vec<_> = past.iter().filter_map(reached).collect();
+    let (incarnation, first, last) = *reached.get(random.below(reached.len().max(1) as u64) as usize)?;
+    let sequence = first + random.below(last - first + 1);
+    run.hit("restore/of a history before");
+    Some(Aim {
+        target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
+        exclusive: false,
+        incarnation: Some(backup.incarnation),
+        sequence: Some(sequence),
+        is_certain: known.leads_to(incarnation, sequence),
+        kind: "past",
+    })
 }
 
 fn draw_time(

@@ -1,14 +1,16 @@
 //! One seed's run: the machine, the database's configuration, and what everybody in it knows.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use lightning_db::{Error, LightningDbConfig};
 use lightning_db_storage::clock::Clock;
 use lightning_db_sync::simulation;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::config::{KEY, OTHER_KEY};
+use super::config::{KEY, OTHER_KEY, THIRD_KEY};
+use super::keys::Second;
 use super::model::{Change, Commit, Value};
 use super::oracle::Oracle;
 use super::repositories::Repositories;
@@ -50,6 +52,8 @@ pub(crate) struct Run {
     /// Not held while the database is called: others may have their turn then.
     world: Mutex<World>,
     pub(crate) audit: Mutex<super::audit::Audit>,
+    /// Whether there are lives that write so much that dictionaries are made.
+    pub(crate) churns: bool,
     /// Whether everything that happens is printed.
     verbose: bool,
 }
@@ -66,6 +70,8 @@ pub(crate) struct World {
     pub(crate) has_died: bool,
     /// Whether the wall clock ever stepped back: then times say nothing about the order of commits.
     pub(crate) clock_went_back: bool,
+    /// Whether a second key opens the database.
+    pub(crate) second: Second,
     path: PathBuf,
     next_id: u64,
 }
@@ -74,6 +80,7 @@ impl Run {
     pub(crate) fn new(seed: u64, random: &mut Random, verbose: bool) -> Self {
         let mut coverage = Coverage::default();
         let config = super::config::draw(random, &mut coverage);
+        let churns = config.compression_enabled && config.compression_type < 2 && random.once_in(12);
         let world = World {
             oracle: Oracle::default(),
             coverage,
@@ -82,11 +89,12 @@ impl Run {
             ended_by_cut: true,
             has_died: true,
             clock_went_back: false,
+            second: Second::default(),
             path: PathBuf::from("/db"),
             next_id: 0,
         };
         let audit = Mutex::default();
-        Self { machine: Machine::new(seed), config, world: Mutex::new(world), audit, verbose }
+        Self { machine: Machine::new(seed), config, world: Mutex::new(world), audit, churns, verbose }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -119,6 +127,11 @@ impl Run {
     /// The wall clock.
     pub(crate) fn micros(&self) -> i64 {
         TurnClock::new(self.machine.clock.clone()).now_micros()
+    }
+
+    /// The clock that never steps back.
+    pub(crate) fn monotonic(&self) -> Duration {
+        TurnClock::new(self.machine.clock.clone()).monotonic()
     }
 
     /// A commit begins. Returns its id.
@@ -163,12 +176,42 @@ pub(crate) struct Process<'a> {
     pub(crate) plan: lightning_db_storage::vfs::FaultPlan,
     /// Whether calls fail that the machine did not die of.
     pub(crate) is_faulty: bool,
+    /// The key that the database is opened with.
+    pub(crate) opened_with: [u8; 32],
+    /// Whether neither a crash nor a fault is planned.
+    pub(crate) has_no_plan: bool,
     /// Whether only one client is at work.
     pub(crate) is_alone: bool,
     /// Writing has ended after a failure.
     pub(crate) is_poisoned: AtomicBool,
     /// Somebody has noticed that the machine died.
     pub(crate) was_struck: AtomicBool,
+    pub(crate) transactions: Opened,
+}
+
+/// How many transactions were begun and how many have ended, so how many can be open.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Opened {
+    /// One is about to begin. Returns what [`most`](Self::most) needs.
+    pub(crate) fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// One has ended, or did not begin.
+    pub(crate) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many others can have been open at some moment since `ended_before` had ended.
+    pub(crate) fn most(&self, ended_before: u64) -> u64 {
+        self.begun.load(Ordering::Relaxed).saturating_sub(ended_before + 1)
+    }
 }
 
 impl<'a> Process<'a> {
@@ -177,7 +220,19 @@ impl<'a> Process<'a> {
         let environment = run.machine.environment();
         let plan = run.machine.plan();
         let (is_poisoned, was_struck) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { run, environment, plan, is_faulty: false, is_alone: true, is_poisoned, was_struck }
+        let transactions = Opened::default();
+        Self {
+            run,
+            environment,
+            plan,
+            is_faulty: false,
+            opened_with: KEY,
+            has_no_plan: false,
+            is_alone: true,
+            is_poisoned,
+            was_struck,
+            transactions,
+        }
     }
 
     /// Whether the machine died.
@@ -185,9 +240,26 @@ impl<'a> Process<'a> {
         self.plan.crashed()
     }
 
-    /// Judges an outcome: an error must be one that `permitted` knows, or follow from a planned fault.
+    /// How many calls were struck by the planned fault so far.
+    pub(crate) fn strikes(&self) -> u64 {
+        self.plan.strikes()
+    }
+
+    /// Judges an outcome: an error must be one that `permitted` knows, or follow from a planned fault that has struck.
     pub(crate) fn judge<T>(
         &self,
+        what: &str,
+        outcome: lightning_db::Result<T>,
+        permitted: impl FnOnce(&Error) -> bool,
+    ) -> Step<Result<T, Error>> {
+        self.judge_since(0, what, outcome, permitted)
+    }
+
+    /// As [`judge`](Self::judge), of something that depends on no work but its own: the fault must have struck while it was
+    /// done, after so many strikes.
+    pub(crate) fn judge_since<T>(
+        &self,
+        strikes_before: u64,
         what: &str,
         outcome: lightning_db::Result<T>,
         permitted: impl FnOnce(&Error) -> bool,
@@ -197,14 +269,18 @@ impl<'a> Process<'a> {
             Err(error) => error,
         };
         let text = format!("{error} {error:?}");
-        if [&KEY[..8], &OTHER_KEY[..8], CANARY].iter().any(|secret| contains(text.as_bytes(), secret)) {
+        if [&KEY[..8], &OTHER_KEY[..8], &THIRD_KEY[..8], CANARY]
+            .iter()
+            .any(|secret| contains(text.as_bytes(), secret))
+        {
             return bug(format!("{what}: the error tells a secret: {text}"));
         }
         if self.crashed() {
             return Err(Stop::Crashed);
         }
         self.run.hit(&format!("error/{}", error.kind()));
-        if permitted(&error) || self.is_faulty && follows_from_faults(&error) {
+        let was_struck = self.is_faulty && self.strikes() > strikes_before;
+        if permitted(&error) || was_struck && follows_from_faults(&error) {
             self.run.note(&format!("  {what}: {}", error.kind()));
             return Ok(Err(error));
         }
@@ -214,6 +290,16 @@ impl<'a> Process<'a> {
     /// Judges an outcome that may be an error only after a planned fault; `None` then.
     pub(crate) fn expect<T>(&self, what: &str, outcome: lightning_db::Result<T>) -> Step<Option<T>> {
         Ok(self.judge(what, outcome, |_| false)?.ok())
+    }
+
+    /// As [`expect`](Self::expect), of something that depends on no work but its own.
+    pub(crate) fn expect_since<T>(
+        &self,
+        strikes_before: u64,
+        what: &str,
+        outcome: lightning_db::Result<T>,
+    ) -> Step<Option<T>> {
+        Ok(self.judge_since(strikes_before, what, outcome, |_| false)?.ok())
     }
 }
 
@@ -226,11 +312,15 @@ fn follows_from_faults(error: &Error) -> bool {
 
 /// Whether `needle` is anywhere in `bytes`.
 pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    /// Pieces that are searched for the first byte at once, which is rare in most.
+    const PIECE: usize = 64;
     let Some((first, rest)) = needle.split_first() else { return true };
-    let mut from = bytes;
-    while let Some(at) = from.iter().position(|byte| byte == first) {
-        from = &from[at + 1..];
-        if from.starts_with(rest) {
+    for (number, piece) in bytes.chunks(PIECE).enumerate() {
+        if !piece.iter().fold(false, |found, byte| found | (byte == first)) {
+            continue;
+        }
+        let begins_here = |at: usize| bytes[at] == *first && bytes[at + 1..].starts_with(rest);
+        if (number * PIECE..number * PIECE + piece.len()).any(begins_here) {
             return true;
         }
     }

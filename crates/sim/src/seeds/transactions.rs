@@ -1,11 +1,15 @@
 //! Transactions: at each isolation level, several at once, by number and by scope.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use lightning_db::{Error, TransactionId, TransactionOptions};
 
 use super::client::Client;
 use super::model::{Change, Value, show};
 use super::oracle::{Overlay, Seen, Sight};
 use super::run::{Step, bug};
+use super::writes::Way;
 
 /// What a transaction may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +26,19 @@ pub(crate) struct Open {
     is_read_only: bool,
     /// The newest commits before and after it began.
     began: (u64, u64),
+    /// When, by the clock that never steps back.
+    since: Duration,
+    /// What it may have locked.
+    locked: BTreeSet<Vec<u8>>,
     writes: Overlay,
     sights: Vec<Sight>,
+}
+
+impl Open {
+    /// Whether it may hold the lock of one of these keys.
+    pub(crate) fn may_lock(&self, keys: &BTreeSet<&[u8]>) -> bool {
+        keys.iter().any(|key| self.locked.contains(*key))
+    }
 }
 
 impl Client<'_> {
@@ -33,7 +48,8 @@ impl Client<'_> {
         }
         let level = *self.random.pick(&[Level::ReadCommitted, Level::Snapshot, Level::Serializable]);
         let is_read_only = level != Level::Serializable && self.random.once_in(6);
-        let low = self.now();
+        let (low, since) = (self.now(), self.run.monotonic());
+        let ended_before = self.process.transactions.begin();
         let begun = match level {
             Level::Serializable => self.db.begin_serializable_transaction(),
             level => {
@@ -42,13 +58,19 @@ impl Client<'_> {
                 self.db.begin_transaction_with_options(options)
             }
         };
-        let few = self.run.config.max_active_transactions < 16;
-        let begun =
-            self.process.judge("begin", begun, |error| few && matches!(error, Error::TooManyTransactions))?;
-        let Ok(id) = begun else { return Ok(()) };
+        let is_full =
+            self.process.transactions.most(ended_before) >= self.run.config.max_active_transactions as u64;
+        let begun = self
+            .process
+            .judge("begin", begun, |error| is_full && matches!(error, Error::TooManyTransactions));
+        let Ok(id) = begun? else {
+            self.process.transactions.end();
+            return Ok(());
+        };
         self.run.hit(&format!("transaction/{level:?}"));
         let began = (low, self.now());
-        self.open.push(Open { id, level, is_read_only, began, writes: Overlay::new(), sights: Vec::new() });
+        let (locked, writes, sights) = (BTreeSet::new(), Overlay::new(), Vec::new());
+        self.open.push(Open { id, level, is_read_only, began, since, locked, writes, sights });
         Ok(())
     }
 
@@ -69,15 +91,16 @@ impl Client<'_> {
         let key = self.key();
         let value = if self.random.once_in(4) { None } else { Some(self.value()) };
         let id = self.open[at].id;
+        self.open[at].locked.insert(key.clone());
         let written = match &value {
             Some(value) => self.db.put_tx(id, &key, value),
             None => self.db.delete_tx(id, &key),
         };
         let is_locking = !self.run.config.use_optimized_transactions;
-        let is_read_only = self.open[at].is_read_only;
+        let (is_read_only, is_overdue) = (self.open[at].is_read_only, self.is_overdue(self.open[at].since));
         let written = self.process.judge("a write in a transaction", written, |error| match error {
             Error::TransactionReadOnly => is_read_only,
-            Error::TransactionTimedOut | Error::TransactionNotFound => true,
+            Error::TransactionTimedOut => is_overdue,
             error => is_locking && error.is_conflict(),
         })?;
         match written {
@@ -95,7 +118,13 @@ impl Client<'_> {
     fn forget(&mut self, at: usize) -> Step {
         let open = self.open.swap_remove(at);
         let _ = self.db.abort_transaction(open.id);
+        self.process.transactions.end();
         Ok(())
+    }
+
+    /// Whether a transaction that began then may have timed out.
+    fn is_overdue(&self, since: Duration) -> bool {
+        self.run.monotonic().saturating_sub(since) >= self.run.config.transaction_timeout
     }
 
     fn get_in(&mut self, at: usize) -> Step {
@@ -103,9 +132,9 @@ impl Client<'_> {
             Some(own) if self.random.once_in(4) => own.clone(),
             _ => self.key(),
         };
-        let low = self.now();
+        let (low, strikes) = (self.now(), self.process.strikes());
         let found = self.db.get_tx(self.open[at].id, &key);
-        let Some(found) = self.still_open(at, found)? else { return Ok(()) };
+        let Some(found) = self.still_open(at, strikes, found)? else { return Ok(()) };
         if let Some(own) = self.open[at].writes.get(&key) {
             if own.as_deref() != found.as_deref() {
                 return bug(format!("a transaction does not see what it wrote to {}", show(&key)));
@@ -117,24 +146,24 @@ impl Client<'_> {
 
     fn scan_in(&mut self, at: usize) -> Step {
         let wanted = self.wanted().plain();
-        let low = self.now();
-        let (start, end) = wanted.bounds();
+        let (low, strikes) = (self.now(), self.process.strikes());
+        let (start, end) = wanted.plain_bounds().unwrap_or_default();
         let found = self.db.scan_tx(self.open[at].id, start, end);
-        let limit = wanted.sight(Vec::new(), Overlay::new()).limit;
-        let found = found.and_then(|entries| entries.take(limit).collect());
-        let Some(found) = self.still_open(at, found)? else { return Ok(()) };
+        let found = found.and_then(|entries| wanted.collect(entries));
+        let Some(found) = self.still_open(at, strikes, found)? else { return Ok(()) };
         let sight = Sight::Range(wanted.sight(found, self.open[at].writes.clone()));
         self.saw_in(at, low, sight)
     }
 
-    fn still_open<T>(&mut self, at: usize, outcome: lightning_db::Result<T>) -> Step<Option<T>> {
-        let over = |error: &Error| {
-            matches!(
-                error,
-                Error::TransactionTimedOut | Error::TransactionNotFound | Error::TransactionConflict
-            )
-        };
-        match self.process.judge("a read in a transaction", outcome, over)? {
+    fn still_open<T>(
+        &mut self,
+        at: usize,
+        strikes_before: u64,
+        outcome: lightning_db::Result<T>,
+    ) -> Step<Option<T>> {
+        let is_overdue = self.is_overdue(self.open[at].since);
+        let over = |error: &Error| is_overdue && matches!(error, Error::TransactionTimedOut);
+        match self.process.judge_since(strikes_before, "a read in a transaction", outcome, over)? {
             Ok(value) => Ok(Some(value)),
             Err(_) => self.forget(at).map(|()| None),
         }
@@ -158,30 +187,35 @@ impl Client<'_> {
             return Ok(());
         }
         let at = self.random.below(self.open.len() as u64) as usize;
-        let open = self.open.swap_remove(at);
         if self.random.once_in(5) {
+            let open = self.open.swap_remove(at);
             self.run.hit("transaction/abort");
-            self.process
-                .judge("abort", self.db.abort_transaction(open.id), |error| {
-                    matches!(error, Error::TransactionNotFound)
-                })?
-                .ok();
-            return Ok(());
+            let aborted = self.db.abort_transaction(open.id);
+            self.process.transactions.end();
+            return self.process.expect("abort", aborted).map(drop);
         }
-        if open.level == Level::Serializable && self.random.once_in(8) {
-            self.take_from_under(&open)?;
+        if self.open[at].level == Level::Serializable && self.random.once_in(8) {
+            self.take_from_under(at)?;
         }
+        let open = self.open.swap_remove(at);
+        let ended = self.commit_or_end(open);
+        self.process.transactions.end();
+        ended
+    }
+
+    fn commit_or_end(&mut self, open: Open) -> Step {
         let writes: Vec<_> = open.writes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         if writes.is_empty() {
             let ended = self.db.commit_transaction(open.id);
-            let over =
-                |error: &Error| matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound);
+            let is_overdue = self.is_overdue(open.since);
+            let over = |error: &Error| is_overdue && matches!(error, Error::TransactionTimedOut);
             self.process.judge("commit of nothing", ended, over)?.ok();
             return Ok(());
         }
         let by_number = !self.process.is_alone || self.random.once_in(2);
         let id = open.id;
-        let outcome = self.commit("commit_transaction", Change::Write(writes), |client| {
+        let way = Way::Transaction { since: open.since };
+        let outcome = self.commit("commit_transaction", way, Change::Write(writes), |client| {
             if by_number {
                 client.db.commit_transaction_numbered(id).map(|done| done.map(|sequence| sequence.0))
             } else {
@@ -201,12 +235,12 @@ impl Client<'_> {
     }
 
     /// Deletes, outside of a transaction, something that it saw in a range.
-    fn take_from_under(&mut self, open: &Open) -> Step {
+    fn take_from_under(&mut self, at: usize) -> Step {
         let in_range = |sight: &Sight| match sight {
             Sight::Range(range) => range.found.iter().map(|(key, _)| key.clone()).collect(),
             Sight::Key(..) => Vec::new(),
         };
-        let seen: Vec<_> = open.sights.iter().flat_map(in_range).collect();
+        let seen: Vec<_> = self.open[at].sights.iter().flat_map(in_range).collect();
         if seen.is_empty() {
             return Ok(());
         }
@@ -246,14 +280,16 @@ impl Client<'_> {
         let values: [Value; 2] = [self.value(), self.value()];
         let writes =
             keys.iter().zip(&values).map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        self.commit("execute_transaction", Change::Write(writes), |client| {
+        let way = Way::Transaction { since: self.run.monotonic() };
+        let is_full = self.open.len() >= self.run.config.max_active_transactions;
+        self.commit("execute_transaction", way, Change::Write(writes), |client| {
             let body = |tx: &lightning_db::Transaction<'_>| {
                 tx.get(&keys[0])?;
                 keys.iter().zip(&values).try_for_each(|(key, value)| tx.put(key, value))
             };
             match client.db.execute_transaction(body) {
                 // Too many are open: that it does not wait for.
-                Err(Error::TooManyTransactions) => Err(Error::TransactionConflict),
+                Err(Error::TooManyTransactions) if is_full => Err(Error::TransactionConflict),
                 outcome => outcome.map(|()| None),
             }
         })

@@ -1,6 +1,8 @@
 //! Writing outside of transactions.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lightning_db::{Error, WalSyncMode, WriteBatch};
 
@@ -8,24 +10,40 @@ use super::client::Client;
 use super::model::{Change, Writes};
 use super::run::{Step, Stop, bug};
 
+/// Who commits, and so what may be in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Nobody but locks: a write outside of any transaction conflicts with nothing.
+    Lone,
+    /// A transaction that began then, by the clock that never steps back.
+    Transaction { since: Duration },
+    /// A step back, of which the checkpoint may be dropped first.
+    Back,
+}
+
 impl Client<'_> {
     /// Commits what `act` writes, which is `writes`. `act` returns the commit's number, or `None` if it does not tell:
     /// then nobody else commits meanwhile. Returns the number, or the error that was permitted.
     pub(crate) fn commit(
         &mut self,
         what: &str,
+        way: Way,
         change: Change,
         act: impl FnOnce(&Self) -> lightning_db::Result<Option<u64>>,
     ) -> Step<Result<u64, Error>> {
         let before = self.now();
         let was_poisoned = self.process.is_poisoned.load(Ordering::Relaxed);
+        let may_be_locked = self.may_be_locked(&change);
         let id = self.run.begin(change);
         let outcome = act(self);
-        let is_locking = !self.run.config.use_optimized_transactions;
         // Where this fails, whether it happened is not known.
-        let outcome = self.process.judge(what, outcome, |error| {
-            error.is_conflict() && (is_locking || matches!(error, Error::TransactionConflict))
-                || matches!(error, Error::TransactionTimedOut | Error::TransactionNotFound)
+        let outcome = self.process.judge(what, outcome, |error| match (way, error) {
+            (Way::Back | Way::Transaction { .. }, Error::TransactionConflict) => true,
+            (Way::Lone | Way::Transaction { .. }, Error::LockTimeout | Error::Deadlock) => may_be_locked,
+            (Way::Transaction { since }, Error::TransactionTimedOut) => {
+                self.run.monotonic().saturating_sub(since) >= self.run.config.transaction_timeout
+            }
+            _ => false,
         })?;
         match outcome {
             Ok(told) => {
@@ -49,6 +67,14 @@ impl Client<'_> {
                 Ok(Err(error))
             }
         }
+    }
+
+    /// Whether somebody may hold the lock of a key that is to be written.
+    fn may_be_locked(&self, change: &Change) -> bool {
+        let Change::Write(writes) = change else { return false };
+        let keys: BTreeSet<&[u8]> = writes.iter().map(|(key, _)| key.as_slice()).collect();
+        let is_locking = !self.run.config.use_optimized_transactions;
+        is_locking && (!self.process.is_alone || self.open.iter().any(|open| open.may_lock(&keys)))
     }
 
     fn acknowledge(&self, id: u64, sequence: u64) -> Step {
@@ -83,13 +109,13 @@ impl Client<'_> {
     pub(crate) fn put(&mut self) -> Step {
         let (key, value) = (self.key(), self.value());
         let change = Change::Write(vec![(key.clone(), Some(value.clone()))]);
-        self.commit("put", change, |client| client.db.put(&key, &value).map(|()| None)).map(drop)
+        self.commit("put", Way::Lone, change, |client| client.db.put(&key, &value).map(|()| None)).map(drop)
     }
 
     pub(crate) fn delete(&mut self) -> Step {
         let key = self.key();
         let change = Change::Write(vec![(key.clone(), None)]);
-        self.commit("delete", change, |client| client.db.delete(&key).map(|()| None)).map(drop)
+        self.commit("delete", Way::Lone, change, |client| client.db.delete(&key).map(|()| None)).map(drop)
     }
 
     pub(crate) fn put_batch(&mut self) -> Step {
@@ -97,14 +123,14 @@ impl Client<'_> {
         let items: Vec<_> = (0..count).map(|_| (self.key(), self.value())).collect();
         let batch: Vec<_> = items.iter().map(|(key, value)| (key.clone(), value.to_vec())).collect();
         let writes = items.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        self.commit("put_batch", Change::Write(writes), |client| client.db.put_batch(&batch).map(|()| None))
-            .map(drop)
+        let put = |client: &Self| client.db.put_batch(&batch).map(|()| None);
+        self.commit("put_batch", Way::Lone, Change::Write(writes), put).map(drop)
     }
 
     pub(crate) fn delete_batch(&mut self) -> Step {
         let keys: Vec<_> = (0..1 + self.random.below(12)).map(|_| self.key()).collect();
         let writes = keys.iter().map(|key| (key.clone(), None)).collect();
-        self.commit("delete_batch", Change::Write(writes), |client| {
+        self.commit("delete_batch", Way::Lone, Change::Write(writes), |client| {
             client.db.delete_batch(&keys).map(|()| None)
         })
         .map(drop)
@@ -135,6 +161,22 @@ impl Client<'_> {
         Ok(())
     }
 
+    /// Everything anew, several times, and merged: so much that the engine makes dictionaries for what is alike in pages.
+    pub(crate) fn churn(&mut self) -> Step {
+        const ROUNDS: u64 = 10;
+        self.run.hit("life/churned");
+        for _ in 0..ROUNDS {
+            for first in (0..60).step_by(10) {
+                let key = |n: u64| format!("shared/beginning/of/many/keys/{n:03}").into_bytes();
+                let value = |client: &mut Self| Some(client.run.value(&mut client.random, 4500));
+                let writes = (first..first + 10).map(|n| (key(n), value(self))).collect();
+                self.write_all("churn", writes)?.ok();
+            }
+            self.compact()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn write_all(&mut self, what: &str, writes: Writes) -> Step<Result<u64, Error>> {
         let mut batch = WriteBatch::new();
         for (key, value) in &writes {
@@ -143,7 +185,8 @@ impl Client<'_> {
                 None => batch.delete(key),
             };
         }
-        self.commit(what, Change::Write(writes), |client| client.db.write(&batch).map(|done| Some(done.0)))
+        let write = |client: &Self| client.db.write(&batch).map(|done| Some(done.0));
+        self.commit(what, Way::Lone, Change::Write(writes), write)
     }
 
     pub(crate) fn checkpoint(&mut self) -> Step {

@@ -23,8 +23,8 @@ pub struct Options {
     /// What is drawn from: bits, bytes, places and ends.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Every kind of fault at every call. Otherwise an error, once and from then on, at every call, and of the other
-    /// kinds that fit the call one in so many.
+    /// Every kind of fault at every call. Otherwise an error, once and from then on, at every call, and each other kind at
+    /// one in so many of the calls that it fits: as many seeds in a row try it at all of them.
     #[arg(long)]
     all: bool,
     /// One in so many.
@@ -113,11 +113,14 @@ fn require(coverage: &mut Coverage, ready: &[Arc<Ready>]) {
 }
 
 fn calls_of(ready: &Arc<Ready>, options: &Options) -> Vec<Job> {
-    let mut random = Random::new(options.seed);
+    // Which of so many, by the seed and for each kind another.
+    let mut turn: Vec<u64> =
+        (0..KINDS.len() as u64).map(|kind| options.seed.wrapping_add(7 * kind)).collect();
     let mut jobs = Vec::new();
     for (call, made) in ready.calls.iter().enumerate() {
-        for kind in KINDS.iter().filter(|kind| kind.fits(made.kind)) {
-            let is_drawn = random.once_in(options.every);
+        for (kind, turn) in KINDS.iter().zip(&mut turn).filter(|(kind, _)| kind.fits(made.kind)) {
+            let is_drawn = turn.is_multiple_of(options.every);
+            *turn = turn.wrapping_add(1);
             let wanted = match &options.fault {
                 Some(only) => only == kind.name,
                 None => options.all || kind.always || is_drawn,
