@@ -5,6 +5,7 @@
 //! config.rs        which database
 //! model.rs         every version of every key
 //! oracle.rs        what may be seen, and what must have survived
+//! past.rs          which histories lead to which
 //! run.rs           what everybody knows; judging outcomes
 //! life.rs          processes that begin, work and die, and what is found after them
 //! faults.rs        calls that fail
@@ -28,6 +29,7 @@ mod model;
 mod moments;
 mod observe;
 mod oracle;
+mod past;
 mod reads;
 mod repositories;
 mod roams;
