@@ -14,7 +14,7 @@ use super::keys::Second;
 use super::moments::{clone_directory, entries, remove};
 use super::reads::Entries;
 use super::repositories::{inspect_all, restore_every};
-use super::run::{Process, Run, Step, Stop, bug};
+use super::run::{Process, Run, Stale, Step, Stop, bug};
 use crate::random::Random;
 
 /// What a recovery that came first has found: every later one must find the same, unless a power cut takes what a killed
@@ -90,7 +90,7 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     if random.once_in(5) {
         look_beside(run, random, found)?;
     }
-    if place == "closed" && random.once_in(4) {
+    if place == "closed" && random.once_in(2) {
         adopt(run, random, found)?;
     }
     Ok(())
@@ -318,6 +318,9 @@ fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     }
     // What a kill has left can still be lost.
     *found = is_after_cut.then_some((sequence, now));
+    let strikes = process.strikes();
+    let Some(stats) = process.expect_since(strikes, "stats", db.stats())? else { return Ok(()) };
+    let (incarnation, wants_stale) = (stats.incarnation, random.once_in(3));
     if is_clone {
         let value = run.value(random, 100);
         db.put(b"in the clone", &value).map_err(|error| Stop::Bug(format!("put into a clone: {error}")))?;
@@ -326,11 +329,38 @@ fn look_beside(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     process.expect("close beside", db.close())?;
     drop(db);
     if is_clone {
-        remove(run, &place);
+        let stale = &mut run.world().stale;
+        if wants_stale && stale.is_none() {
+            *stale = Some(Stale { place, sequence, incarnation });
+        } else {
+            remove(run, &place);
+        }
     } else if process.plan.mutating_calls() > 0 {
         return bug("an open for reading has changed something");
     }
     run.machine.kill();
+    Ok(())
+}
+
+/// An old clone of the directory goes on for itself. A repository that has more of the history that both began refuses it.
+fn back_up_stale(run: &Run) -> Step {
+    let Some(stale) = run.world().stale.take() else { return Ok(()) };
+    let refusing = run.world().repositories.ahead_of(stale.incarnation, stale.sequence);
+    for repository in refusing.into_iter().filter(|_| run.config.wal_enabled) {
+        let process = Process::start(run);
+        let opened = Database::open_in(process.environment.clone(), &stale.place, run.config.clone());
+        let Some(db) = process.expect("open an old clone", opened)? else { return Ok(()) };
+        process.expect("put into an old clone", db.put(b"in the clone", b"more"))?;
+        run.hit("backup/of an old clone");
+        let backed_up = db.backup(&repository);
+        let refused = process
+            .judge("backup of an old clone", backed_up, |error| matches!(error, Error::Diverged { .. }))?;
+        if refused.is_ok() {
+            return bug(format!("{} took a backup of a clone that went another way", repository.display()));
+        }
+        process.expect("close an old clone", db.close())?;
+    }
+    remove(run, &stale.place);
     Ok(())
 }
 
@@ -428,6 +458,7 @@ pub(crate) fn finish(run: &Run, random: &mut Random, found: &mut Found) -> Step 
     if report.findings.iter().any(bad) {
         return bug(format!("check at the end: {:?}", report.findings));
     }
+    back_up_stale(run)?;
     inspect_all(&process, random)?;
     if random.once_in(8) {
         restore_every(&process, random, 60)?;

@@ -67,6 +67,10 @@ impl Client<'_> {
         if is_long && self.process.strikes() == 0 && self.run.config.wal_enabled {
             self.run.hit("rest/after which Periodic has synced");
             self.run.world().oracle.promise(newest);
+            // What was promised is best asked for at once.
+            if self.random.once_in(2) {
+                self.process.plan.crash_at(self.random.below(8));
+            }
         }
         Ok(())
     }

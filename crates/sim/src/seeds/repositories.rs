@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lightning_db::{
-    Database, Error, Incarnation, NoProgress, RecoveryTarget, RepositoryProblem, RestoreOptions,
-    RestoreReport, SequenceNumber, VerifyLevel, VerifyOptions,
+    CheckDepth, CheckOptions, Database, Error, Incarnation, NoProgress, RecoveryTarget, RepositoryProblem,
+    RestoreOptions, RestoreReport, SequenceNumber, VerifyLevel, VerifyOptions, check_in,
 };
 
 use super::client::Client;
@@ -122,6 +122,15 @@ impl Repositories {
         known.backups.iter().filter(counts).map(|(_, made)| made.sequence).max()
     }
 
+    /// The places of those that hold more of a history than up to `sequence`.
+    pub(crate) fn ahead_of(&self, incarnation: Incarnation, sequence: u64) -> Vec<PathBuf> {
+        let has_more = |known: &&Known| {
+            let of_it = |made: &Made| made.incarnation == incarnation && !made.is_hearsay;
+            !known.is_unsure && known.backups.values().any(|made| of_it(made) && made.sequence > sequence)
+        };
+        self.all.iter().filter(has_more).map(|known| known.place.clone()).collect()
+    }
+
     /// The commits of a history that was left behind.
     pub(crate) fn history_of(&self, incarnation: Incarnation) -> Option<Arc<History>> {
         self.all.iter().find_map(|known| known.left.get(&incarnation.0)).cloned()
@@ -206,7 +215,7 @@ impl Client<'_> {
         };
         self.run.world().repositories.tried.insert(stats.incarnation.0);
         let low = self.now();
-        let log_files = count_log_files(self.run);
+        let log_files = self.run.log_files();
         let was_served = taken.with(|known| std::mem::replace(&mut known.is_served, false));
         let was_unsure = taken.with(|known| {
             known.was_cut_short = true;
@@ -323,16 +332,6 @@ impl Client<'_> {
     }
 }
 
-/// How many files of log the database has.
-fn count_log_files(run: &Run) -> u64 {
-    use lightning_db::Vfs as _;
-    let files = run.machine.disk.list(&run.path()).unwrap_or_default();
-    files
-        .iter()
-        .filter(|file| Path::new(&file.name).extension().is_some_and(|ending| ending == "wal"))
-        .count() as u64
-}
-
 /// Compares the list of backups with what is known, and learns the outcome of what was cut short.
 fn check_list(process: &Process<'_>, taken: &Taken<'_>) -> Step {
     let listed = Database::list_backups_in(&process.environment, &taken.place);
@@ -418,9 +417,13 @@ struct Aim {
 
 fn restore_somewhere(process: &Process<'_>, taken: &Taken<'_>, random: &mut Random) -> Step {
     let aim = draw_aim(process.run, taken, random);
+    restore_as(process, taken, &aim)
+}
+
+fn restore_as(process: &Process<'_>, taken: &Taken<'_>, aim: &Aim) -> Step {
     process.run.hit(&format!("restore/{}", aim.kind));
     let place = PathBuf::from(process.run.world().points.fresh("/restored"));
-    let outcome = restore_to(process, taken, &place, &aim);
+    let outcome = restore_to(process, taken, &place, aim);
     process.run.audit()?;
     remove(process.run, &place);
     outcome
@@ -477,6 +480,16 @@ fn restore_to(process: &Process<'_>, taken: &Taken<'_>, place: &Path, aim: &Aim)
     inspect_restored(process, taken, place, &report, &what)
 }
 
+/// A commit of a history that leads to that of the newest backup.
+fn restore_past(process: &Process<'_>, taken: &Taken<'_>, random: &mut Random) -> Step {
+    let known = taken.with(|known| known.clone());
+    let newest = known.backups.values().next_back().copied();
+    match newest.and_then(|newest| draw_past(process.run, &known, newest, random)) {
+        Some(aim) => restore_as(process, taken, &aim),
+        None => Ok(()),
+    }
+}
+
 /// Opens what was restored and compares it with what the history was at that commit.
 fn inspect_restored(
     process: &Process<'_>,
@@ -486,9 +499,12 @@ fn inspect_restored(
     what: &str,
 ) -> Step {
     let run = process.run;
+    let sequence = report.sequence.0;
+    if sequence.is_multiple_of(4) {
+        check_restored(process, place, what)?;
+    }
     let opened = Database::open_in(process.environment.clone(), place, run.config.clone());
     let Some(db) = process.expect("open what was restored", opened)? else { return Ok(()) };
-    let sequence = report.sequence.0;
     if db.last_sequence() != report.sequence {
         return bug(format!("{what} reported commit {sequence} and holds {}", db.last_sequence()));
     }
@@ -509,6 +525,21 @@ fn inspect_restored(
     process.expect("close what was restored", db.close()).map(drop)
 }
 
+/// What was restored is whole, and says so of itself.
+fn check_restored(process: &Process<'_>, place: &Path, what: &str) -> Step {
+    let encryption_key = process.run.config.encryption_key.clone();
+    let options = CheckOptions { depth: CheckDepth::Deep, encryption_key, progress: None };
+    let strikes = process.strikes();
+    let report = check_in(&process.environment, place, &options);
+    let Some(report) = process.expect_since(strikes, "check what was restored", report)? else {
+        return Ok(());
+    };
+    if report.findings.is_empty() || process.strikes() > 0 || process.crashed() {
+        return Ok(());
+    }
+    bug(format!("{what}, and a check finds: {:?}", report.findings))
+}
+
 fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
     let known = taken.with(|known| known.clone());
     let made: Vec<(u64, Made)> = known.backups.iter().map(|(number, made)| (*number, *made)).collect();
@@ -526,7 +557,7 @@ fn draw_aim(run: &Run, taken: &Taken<'_>, random: &mut Random) -> Aim {
         let is_logged = run.config.wal_enabled && known.leads_to(backup.incarnation, sequence);
         (first..=last).contains(&sequence) && is_logged && sequence >= backup.began && !known.is_unsure
     };
-    if random.once_in(4)
+    if random.once_in(2)
         && let Some(aim) = draw_past(run, &known, backup, random)
     {
         return aim;
@@ -592,7 +623,6 @@ fn draw_past(run: &Run, known: &Known, backup: Made, random: &mut Random) -> Opt
     let reached: Vec<_> = past.iter().filter_map(reached).collect();
     let (incarnation, first, last) = *reached.get(random.below(reached.len().max(1) as u64) as usize)?;
     let sequence = first + random.below(last - first + 1);
-    run.hit("restore/of a history before");
     Some(Aim {
         target: RecoveryTarget::Sequence(SequenceNumber(sequence)),
         exclusive: false,
@@ -637,12 +667,7 @@ pub(crate) fn restore_every(process: &Process<'_>, random: &mut Random, at_most:
             is_certain: process.run.config.wal_enabled && known.leads_to(newest.incarnation, sequence),
             kind: "every sequence",
         };
-        process.run.hit("restore/every sequence");
-        let place = PathBuf::from(process.run.world().points.fresh("/restored"));
-        let outcome = restore_to(process, &taken, &place, &aim);
-        process.run.audit()?;
-        remove(process.run, &place);
-        outcome?;
+        restore_as(process, &taken, &aim)?;
     }
     Ok(())
 }
@@ -661,6 +686,7 @@ pub(crate) fn inspect_all(process: &Process<'_>, random: &mut Random) -> Step {
         let is_unsure = taken.with(|known| known.was_cut_short);
         verify(process, &taken.place, level, is_unsure)?;
         restore_somewhere(process, &taken, random)?;
+        restore_past(process, &taken, random)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lightning_db::{Error, LightningDbConfig};
+use lightning_db::{Error, Incarnation, LightningDbConfig};
 use lightning_db_storage::clock::Clock;
 use lightning_db_sync::simulation;
 use parking_lot::{Mutex, MutexGuard};
@@ -70,10 +70,19 @@ pub(crate) struct World {
     pub(crate) has_died: bool,
     /// Whether the wall clock ever stepped back: then times say nothing about the order of commits.
     pub(crate) clock_went_back: bool,
+    /// A clone of the directory that was left alone since.
+    pub(crate) stale: Option<Stale>,
     /// Whether a second key opens the database.
     pub(crate) second: Second,
     path: PathBuf,
     next_id: u64,
+}
+
+/// A clone of the directory, what it began with, and of which history.
+pub(crate) struct Stale {
+    pub(crate) place: PathBuf,
+    pub(crate) sequence: u64,
+    pub(crate) incarnation: Incarnation,
 }
 
 impl Run {
@@ -89,6 +98,7 @@ impl Run {
             ended_by_cut: true,
             has_died: true,
             clock_went_back: false,
+            stale: None,
             second: Second::default(),
             path: PathBuf::from("/db"),
             next_id: 0,
@@ -142,6 +152,13 @@ impl Run {
         let id = world.next_id;
         world.oracle.begin(Commit { id, change, micros });
         id
+    }
+
+    /// How many files of log the database has.
+    pub(crate) fn log_files(&self) -> u64 {
+        use lightning_db::Vfs as _;
+        let files = self.machine.disk.list(&self.path()).unwrap_or_default();
+        files.iter().filter(|file| file.name.ends_with(".wal")).count() as u64
     }
 
     /// A value that no other commit writes: `len` bytes, or the few more that it takes.

@@ -1,9 +1,11 @@
 //! A disk that is full at any size between what the workload begins with and what it needs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use lightning_db::Error;
 use lightning_db_storage::vfs::{MemVfs, Vfs};
+use lightning_db_sync::thread;
 
 use super::judge::{Manner, judge};
 use super::ledger::{End, Ledger, Surety};
@@ -15,6 +17,9 @@ use crate::coverage::Coverage;
 /// More than any workload needs.
 const ROOMY: u64 = 1 << 30;
 
+/// After so long the engine has done what it does now and then.
+const WHILE: Duration = Duration::from_secs(4000);
+
 /// Sizes are tried this far apart, in bytes.
 const STEP: u64 = 64 << 10;
 
@@ -22,10 +27,6 @@ const STEP: u64 = 64 << 10;
 pub(super) fn capacities(script: &Script, disk: &MemVfs, ledger: &Ledger) -> Result<Vec<u64>, String> {
     let mut stage = Stage::new(script, 2, Some((disk, ledger)));
     stage.machine.disk.set_capacity(Some(ROOMY));
-    let used = |stage: &Stage<'_>| {
-        let free = stage.machine.disk.available_space(Path::new("/")).ok().flatten();
-        ROOMY - free.unwrap_or(ROOMY)
-    };
     let first = used(&stage);
     let mut most = first;
     for step in &script.steps {
@@ -68,6 +69,10 @@ pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64
                 .map_err(|trouble| format!("{step:?}, when there is room again: {trouble:?}"))?;
         }
     }
+    if was_full && stage.db.is_some() && !stage.is_unsure && seed.is_multiple_of(4) {
+        fill_again(&mut stage)?;
+        coverage.hit("full disk/a second time");
+    }
     match (seed % 3, last) {
         (0, _) => stage.db = None,
         (1, Some(close)) if !stage.is_unsure => stage
@@ -83,6 +88,29 @@ pub(super) fn run(script: &Script, disk: &MemVfs, ledger: &Ledger, capacity: u64
         coverage.hit("full disk/nothing lost");
     }
     Ok(coverage)
+}
+
+/// How much of a roomy disk is in use.
+fn used(stage: &Stage<'_>) -> u64 {
+    let free = stage.machine.disk.available_space(Path::new("/")).ok().flatten();
+    ROOMY - free.unwrap_or(ROOMY)
+}
+
+/// The same process, after a while, on a disk that is full for a second time: it can be cleared as the first time.
+fn fill_again(stage: &mut Stage<'_>) -> Result<(), String> {
+    stage.machine.disk.set_capacity(Some(ROOMY));
+    thread::sleep(WHILE);
+    stage.machine.disk.set_capacity(Some(used(stage)));
+    for _ in 0..100 {
+        if permit(Step::Put(1, 9000), stage.perform(Step::Put(1, 9000)), stage.is_unsure)? {
+            break;
+        }
+    }
+    let cleared = stage.delete(3);
+    stage.machine.disk.set_capacity(None);
+    cleared.map_err(|trouble| format!("full again, it cannot be cleared by deleting: {trouble:?}"))?;
+    let written = stage.perform(Step::Put(2, 100)).and_then(|()| stage.perform(Step::Read));
+    written.map_err(|trouble| format!("when there is room for the second time: {trouble:?}"))
 }
 
 /// A step goes well, or says that the disk is full, or needs what an earlier one could not make.
