@@ -127,7 +127,9 @@ impl Database {
     ///
     /// # Errors
     /// `EmptyKey`, `KeyTooLarge` (more than 65,535 bytes), `ValueTooLarge` (more than 1 GiB), `ReadOnly`, `Closed`;
-    /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk.
+    /// `DiskFull`, after which deleting and reading go on; `Poisoned` after an earlier failure of the disk. With
+    /// `use_optimized_transactions` off, a transaction's lock of the key is waited for: `LockTimeout`, `Deadlock`. Nothing
+    /// else is in the way of a write outside of any transaction.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         self.commit(Operation::Write, &[Op::put(key, value)]).map(drop)
     }

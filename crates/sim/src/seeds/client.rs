@@ -164,8 +164,8 @@ impl<'a> Client<'a> {
             _ => {
                 // Rarely more than one piece of a large value.
                 let (least, more) = match random.below(80) {
-                    0 => (1 << 20, 1_500_000),
-                    1..20 => (65_536, 300_000),
+                    0..2 => (1 << 20, 1_500_000),
+                    2..20 => (65_536, 300_000),
                     _ => (65_536, 4000),
                 };
                 least + random.below(more)

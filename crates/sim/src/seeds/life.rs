@@ -66,6 +66,7 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     if will_crash {
         let scale = *random.pick(&[12, 60, 200, 800]);
         process.plan.crash_at(random.below(scale));
+        process.may_crash = true;
     } else if random.once_in(2) {
         process.has_no_plan = true;
     } else {

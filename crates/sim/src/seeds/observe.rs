@@ -68,7 +68,7 @@ impl Client<'_> {
             self.run.hit("rest/after which Periodic has synced");
             self.run.world().oracle.promise(newest);
             // What was promised is best asked for at once.
-            if self.random.once_in(2) {
+            if self.process.may_crash && self.random.once_in(2) {
                 self.process.plan.crash_at(self.random.below(8));
             }
         }

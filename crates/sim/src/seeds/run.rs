@@ -195,6 +195,8 @@ pub(crate) struct Process<'a> {
     pub(crate) is_faulty: bool,
     /// The key that the database is opened with.
     pub(crate) opened_with: [u8; 32],
+    /// Whether a crash is planned, which may come earlier.
+    pub(crate) may_crash: bool,
     /// Whether neither a crash nor a fault is planned.
     pub(crate) has_no_plan: bool,
     /// Whether only one client is at work.
@@ -244,6 +246,7 @@ impl<'a> Process<'a> {
             plan,
             is_faulty: false,
             opened_with: KEY,
+            may_crash: false,
             has_no_plan: false,
             is_alone: true,
             is_poisoned,
