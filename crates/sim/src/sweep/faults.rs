@@ -215,15 +215,19 @@ impl Trial<'_> {
         let mut stage = Stage::new(script, 2, Some((disk, ledger)));
         stage.plan.add(self.fault(calls));
         let mut floor_of_lie = None;
+        let (mut known, mut told) = ((0, 0), (0, 0));
         let fails_log = self.fails_log();
         let (mut log_failed, mut reopened) = (false, false);
         for step in &script.steps {
             let before = (stage.ledger.floor(End::Kill), stage.ledger.floor(End::PowerCut));
+            // What was promised last is told by nothing but the promise, as long as nothing was written since.
+            told = (told_before(before.0, known.0, told.0), told_before(before.1, known.1, told.1));
+            known = before;
             stage.survives = if self.kind.drops { End::PowerCut } else { End::Kill };
             stage.leeway = usize::from(self.stale_log(&stage));
             let outcome = stage.perform(*step);
             if floor_of_lie.is_none() && stage.plan.strikes() > 0 {
-                floor_of_lie = Some(before);
+                floor_of_lie = Some(if self.kind.lie == Lie::Elsewhere { told } else { before });
             }
             self.count(&outcome, &stage);
             self.permit(*step, outcome, log_failed)?;
@@ -340,6 +344,11 @@ impl Trial<'_> {
         self.coverage.add("fault/strikes", strikes);
         Ok(self.coverage)
     }
+}
+
+/// What was promised before the newest promise, if `known` was promised before that and `told` before `known`.
+fn told_before(promised: usize, known: usize, told: usize) -> usize {
+    if promised > known { known } else { told }
 }
 
 /// Whether the first call that was struck was one to a log.
