@@ -108,7 +108,6 @@ fn require(coverage: &mut Coverage, ready: &[Arc<Ready>]) {
     }
     coverage.require("full disk/runs", 150);
     coverage.require("full disk/deleted from", 20);
-    coverage.require("full disk/a second time", 5);
     coverage.require("verdict/sound", 5000);
     coverage.require("verdict/damage told", 5);
 }
