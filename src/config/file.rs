@@ -7,20 +7,25 @@ use lightning_db_storage::vfs::{OpenHow, Vfs};
 use toml::{Table, Value};
 
 use super::LightningDbConfig;
-use super::options::{Entry, Kind, OPTIONS};
+use super::options::{Entry, Kind, OPTIONS, ReadKey};
 use crate::error::{Error, Result};
 
 /// More than any configuration needs; what is longer is another kind of file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Changes `config` by what the file says.
-pub(super) fn apply(config: &mut LightningDbConfig, vfs: &dyn Vfs, path: &Path) -> Result<()> {
+pub(super) fn apply(
+    config: &mut LightningDbConfig,
+    vfs: &dyn Vfs,
+    path: &Path,
+    read_key: ReadKey<'_>,
+) -> Result<()> {
     let text = read(vfs, path)?;
     let sections = parse(&text, path)?;
     refuse_unknown(&sections, path)?;
     for option in OPTIONS {
         let Some(Value::Table(section)) = sections.get(option.section) else { continue };
-        set(config, option, section, path)?;
+        set(config, option, section, path, read_key)?;
     }
     Ok(())
 }
@@ -66,7 +71,13 @@ fn refuse_unknown(sections: &Table, path: &Path) -> Result<()> {
 }
 
 /// Sets one option if its section has it, under its own name or the one with a unit.
-fn set(config: &mut LightningDbConfig, option: &Entry, section: &Table, path: &Path) -> Result<()> {
+fn set(
+    config: &mut LightningDbConfig,
+    option: &Entry,
+    section: &Table,
+    path: &Path,
+    read_key: ReadKey<'_>,
+) -> Result<()> {
     let name = |key: &str| format!("{}.{key}", option.section);
     let plain = section.get(option.name);
     let in_unit = option.name_in_unit().and_then(|key| section.get(&key).map(|value| (key, value)));
@@ -75,7 +86,7 @@ fn set(config: &mut LightningDbConfig, option: &Entry, section: &Table, path: &P
             let reason = format!("`{}` says the same: keep one of them", option.name);
             return Err(refused(path, Some(&name(&key)), &reason));
         }
-        (Some(value), None) => (option.name.to_owned(), option.kind.set_value(config, value)),
+        (Some(value), None) => (option.name.to_owned(), option.kind.set_value(config, value, read_key)),
         (None, Some((key, value))) => (key, option.kind.set_in_unit(config, value)),
         (None, None) => return Ok(()),
     };
@@ -99,7 +110,12 @@ impl Entry {
 
 impl Kind {
     /// Sets the option from a value of the type that it has in TOML.
-    fn set_value(&self, config: &mut LightningDbConfig, value: &Value) -> Result<(), String> {
+    fn set_value(
+        &self,
+        config: &mut LightningDbConfig,
+        value: &Value,
+        read_key: ReadKey<'_>,
+    ) -> Result<(), String> {
         match (self, value) {
             (Self::Flag(set), Value::Boolean(flag)) => {
                 set(config, *flag);
@@ -109,13 +125,13 @@ impl Kind {
             (Self::Number(set), Value::Integer(number)) => set(config, *number),
             (Self::Number(_), _) => Err("it is a whole number, without quotes".into()),
             (Self::Size(set), Value::Integer(bytes)) => set(config, unsigned(*bytes)?),
-            (Self::Word(_), Value::Integer(number)) => self.set_text(config, &number.to_string()),
-            (Self::Size(_) | Self::Time(_) | Self::Word(_), Value::String(text)) => {
-                self.set_text(config, text)
+            (Self::Word(_), Value::Integer(number)) => self.set_text(config, &number.to_string(), read_key),
+            (Self::Size(_) | Self::Time(_) | Self::Word(_) | Self::Key(_), Value::String(text)) => {
+                self.set_text(config, text, read_key)
             }
             (Self::Size(_), _) => Err("it is a number of bytes, or text such as \"512MB\"".into()),
             (Self::Time(_), _) => Err("it is text such as \"30s\"".into()),
-            (Self::Word(_), _) => Err("it is text".into()),
+            (Self::Word(_) | Self::Key(_), _) => Err("it is text".into()),
         }
     }
 
@@ -131,7 +147,7 @@ impl Kind {
                 set(config, std::time::Duration::from_secs(number));
                 Ok(())
             }
-            Self::Flag(_) | Self::Number(_) | Self::Word(_) => Err("it has no unit".into()),
+            Self::Flag(_) | Self::Number(_) | Self::Word(_) | Self::Key(_) => Err("it has no unit".into()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lightning_db_storage::vfs::{MemVfs, OpenHow, Vfs};
 
-use super::options::OPTIONS;
+use super::options::{OPTIONS, read_key};
 use super::units::{parse_duration, parse_size};
 use super::{LightningDbConfig, variables};
 use crate::error::Error;
@@ -42,7 +42,7 @@ fn file(data: &[u8]) {
     let file = disk.open(path, OpenHow::CreateNew).expect("a new file");
     file.write_all_at(data, 0).expect("memory");
     let vfs: Arc<dyn Vfs> = Arc::new(disk);
-    match variables::load(path, &*vfs, &|_| Ok(None)) {
+    match variables::load(path, &*vfs, &|_| Ok(None), &read_key) {
         Ok(config) => config.validate().expect("it was accepted"),
         Err(Error::InvalidConfig { .. }) => {}
         Err(error) => panic!("not an error of a configuration: {error}"),
@@ -56,7 +56,7 @@ fn values(data: &[u8]) {
     for option in OPTIONS {
         let mut config = LightningDbConfig::default();
         // Accepted or refused with a reason; never anything else.
-        if let Err(reason) = option.kind.set_text(&mut config, text) {
+        if let Err(reason) = option.kind.set_text(&mut config, text, &read_key) {
             assert!(!reason.is_empty());
         } else {
             let _ = config.validate();

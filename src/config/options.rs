@@ -35,9 +35,15 @@ pub(super) enum Kind {
     Time(fn(&mut Config, Duration)),
     /// A word of the option's own vocabulary.
     Word(fn(&mut Config, &str) -> Outcome),
+    /// The URI of a key.
+    Key(fn(&mut Config, KeySource)),
 }
 
-use Kind::{Flag, Number, Size, Time, Word};
+/// Reads the URI of a key; the error is the reason, without anything of the text, which may be the key itself, put there by
+/// mistake.
+pub(super) type ReadKey<'a> = &'a dyn Fn(&str) -> Result<KeySource, String>;
+
+use Kind::{Flag, Key, Number, Size, Time, Word};
 
 /// Every option. Where two set the same field, the later one wins: `enabled` over `key`.
 pub(super) const OPTIONS: &[Entry] = &[
@@ -70,7 +76,7 @@ pub(super) const OPTIONS: &[Entry] = &[
         Flag(|c, v| c.use_lock_free_cache = v),
     ),
     entry("database", "use_simd", "LIGHTNING_DB_USE_SIMD", Flag(|c, v| c.use_simd = v)),
-    entry("encryption", "key", "LIGHTNING_DB_KEY", Word(encryption_key)),
+    entry("encryption", "key", "LIGHTNING_DB_KEY", Key(encryption_key)),
     entry("encryption", "enabled", "LIGHTNING_DB_ENCRYPTION_ENABLED", Flag(|c, v| c.encryption_enabled = v)),
     entry("freshness", "anchor", "LIGHTNING_DB_FRESHNESS_ANCHOR", Word(freshness_anchor)),
     entry("freshness", "policy", "LIGHTNING_DB_FRESHNESS_POLICY", Word(freshness_policy)),
@@ -168,7 +174,7 @@ pub(super) const OPTIONS: &[Entry] = &[
 
 impl Kind {
     /// Sets the option from text, as an environment variable gives it.
-    pub(super) fn set_text(&self, config: &mut Config, text: &str) -> Outcome {
+    pub(super) fn set_text(&self, config: &mut Config, text: &str, read_key: ReadKey<'_>) -> Outcome {
         let text = text.trim();
         match self {
             Flag(set) => match text {
@@ -180,6 +186,7 @@ impl Kind {
             Size(set) => set(config, parse_size(text)?)?,
             Time(set) => set(config, parse_duration(text)?),
             Word(set) => set(config, text)?,
+            Key(set) => set(config, read_key(text)?),
         }
         Ok(())
     }
@@ -216,15 +223,18 @@ fn wal_sync_mode(config: &mut Config, word: &str) -> Outcome {
     Ok(())
 }
 
-/// Names a key, and so turns encryption on. The text never goes into the error: it may be the key itself, put there by
-/// mistake.
-fn encryption_key(config: &mut Config, uri: &str) -> Outcome {
-    config.encryption_key = KeySource::from_uri(uri).map_err(|error| match error {
+/// The key sources that the library itself knows.
+pub(super) fn read_key(uri: &str) -> Result<KeySource, String> {
+    KeySource::from_uri(uri).map_err(|error| match error {
         CryptoError::InvalidKey { reason, .. } => reason,
         other => other.to_string(),
-    })?;
+    })
+}
+
+/// A key turns encryption on.
+fn encryption_key(config: &mut Config, key: KeySource) {
+    config.encryption_key = key;
     config.encryption_enabled = true;
-    Ok(())
 }
 
 fn freshness_anchor(config: &mut Config, uri: &str) -> Outcome {

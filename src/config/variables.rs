@@ -2,12 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::Path;
 
 use lightning_db_crypto::KeySource;
 use lightning_db_storage::vfs::Vfs;
 
-use super::options::{Entry, OPTIONS};
+use super::options::{Entry, OPTIONS, ReadKey, read_key};
 use super::{LightningDbConfig, file};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -22,10 +23,18 @@ impl LightningDbConfig {
     /// # Errors
     /// [`Error::InvalidConfig`] naming the variable.
     pub fn from_environment() -> Result<Self> {
-        let mut config = Self::default();
-        apply(&mut config, &variable)?;
-        config.validate()?;
-        Ok(config)
+        from_environment(&read_key)
+    }
+
+    /// As [`from_environment`](Self::from_environment), where `keys` reads key URIs: for the services of other crates, such as
+    /// `lightning_db_key_services::key_source`.
+    ///
+    /// # Errors
+    /// As there; what `keys` says goes into the error.
+    pub fn from_environment_with_keys<E: Display>(
+        keys: impl Fn(&str) -> Result<KeySource, E>,
+    ) -> Result<Self> {
+        from_environment(&|uri| keys(uri).map_err(|error| error.to_string()))
     }
 
     /// As [`from_environment`](Self::from_environment), with this key (or none) in place of what the variables say
@@ -35,7 +44,7 @@ impl LightningDbConfig {
     /// [`Error::InvalidConfig`] naming the variable.
     pub fn from_environment_with(key: KeySource) -> Result<Self> {
         let mut config = Self { encryption_enabled: !key.is_none(), encryption_key: key, ..Self::default() };
-        apply_some(&mut config, &variable, |option| option.section != "encryption")?;
+        apply_some(&mut config, &variable, &read_key, |option| option.section != "encryption")?;
         config.validate()?;
         Ok(config)
     }
@@ -104,18 +113,53 @@ impl LightningDbConfig {
     /// [`Error::NotFound`] when there is no such file; [`Error::InvalidConfig`] naming the key or the variable that
     /// is unknown, out of range or contradicts another one.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        load(path.as_ref(), &*Environment::default().vfs, &variable)
+        load(path.as_ref(), &*Environment::default().vfs, &variable, &read_key)
     }
+
+    /// As [`load`](Self::load), where `keys` reads key URIs: for the services of other crates, such as
+    /// `lightning_db_key_services::key_source`.
+    ///
+    /// ```
+    /// use lightning_db::{KeySource, LightningDbConfig};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("lightning_db.toml");
+    /// # std::fs::write(&path, "[encryption]\nkey = \"mine:7\"\n")?;
+    /// let config = LightningDbConfig::load_with_keys(&path, |uri| match uri.split_once(':') {
+    ///     Some(("mine", number)) => Ok(KeySource::raw([number.len() as u8; 32])),
+    ///     _ => Err("it is mine: and a number"),
+    /// })?;
+    /// assert!(config.encryption_enabled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there; what `keys` says goes into the error.
+    pub fn load_with_keys<E: Display>(
+        path: impl AsRef<Path>,
+        keys: impl Fn(&str) -> Result<KeySource, E>,
+    ) -> Result<Self> {
+        let read_key = |uri: &str| keys(uri).map_err(|error| error.to_string());
+        load(path.as_ref(), &*Environment::default().vfs, &variable, &read_key)
+    }
+}
+
+fn from_environment(read_key: ReadKey<'_>) -> Result<LightningDbConfig> {
+    let mut config = LightningDbConfig::default();
+    apply(&mut config, &variable, read_key)?;
+    config.validate()?;
+    Ok(config)
 }
 
 pub(super) fn load(
     path: &Path,
     vfs: &dyn Vfs,
     lookup: &dyn Fn(&str) -> Result<Option<String>>,
+    read_key: ReadKey<'_>,
 ) -> Result<LightningDbConfig> {
     let mut config = LightningDbConfig::default();
-    file::apply(&mut config, vfs, path)?;
-    apply(&mut config, lookup)?;
+    file::apply(&mut config, vfs, path, read_key)?;
+    apply(&mut config, lookup, read_key)?;
     config.validate()?;
     Ok(config)
 }
@@ -131,18 +175,24 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>> {
         .map_err(|_| Error::config(name, "it is not UTF-8"))
 }
 
-fn apply(config: &mut LightningDbConfig, lookup: &dyn Fn(&str) -> Result<Option<String>>) -> Result<()> {
-    apply_some(config, lookup, |_| true)
+fn apply(
+    config: &mut LightningDbConfig,
+    lookup: &dyn Fn(&str) -> Result<Option<String>>,
+    read_key: ReadKey<'_>,
+) -> Result<()> {
+    apply_some(config, lookup, read_key, |_| true)
 }
 
 fn apply_some(
     config: &mut LightningDbConfig,
     lookup: &dyn Fn(&str) -> Result<Option<String>>,
+    read_key: ReadKey<'_>,
     wanted: fn(&Entry) -> bool,
 ) -> Result<()> {
     for option in OPTIONS.iter().filter(|option| wanted(option)) {
         if let Some(text) = lookup(option.variable)? {
-            option.kind.set_text(config, &text).map_err(|reason| Error::config(option.variable, reason))?;
+            let outcome = option.kind.set_text(config, &text, read_key);
+            outcome.map_err(|reason| Error::config(option.variable, reason))?;
         }
     }
     Ok(())
@@ -160,7 +210,7 @@ mod tests {
     fn from(pairs: &[(&str, &str)]) -> Result<LightningDbConfig> {
         let mut config = LightningDbConfig::default();
         let find = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
-        apply(&mut config, &|name| Ok(find(name)))?;
+        apply(&mut config, &|name| Ok(find(name)), &read_key)?;
         Ok(config)
     }
 
@@ -191,12 +241,38 @@ mod tests {
         vfs.open(path, OpenHow::CreateNew).and_then(|file| file.write_all_at(text, 0)).expect("a new file");
 
         let cache_1_gb = |name: &str| Ok((name == "LIGHTNING_DB_CACHE_SIZE").then(|| "1GB".to_owned()));
-        let config = load(path, &vfs, &cache_1_gb)?;
+        let config = load(path, &vfs, &cache_1_gb, &read_key)?;
         assert_eq!((config.cache_size, config.page_size, config.prefetch_distance), (1 << 30, 8192, 8));
 
         let odd_pages = |name: &str| Ok((name == "LIGHTNING_DB_PAGE_SIZE").then(|| "5000".to_owned()));
-        let refused = load(path, &vfs, &odd_pages);
+        let refused = load(path, &vfs, &odd_pages, &read_key);
         assert!(matches!(refused, Err(Error::InvalidConfig { option, .. }) if option == "page_size"));
+        Ok(())
+    }
+
+    #[test]
+    fn other_crates_read_their_key_uris_wherever_one_stands() -> Result<()> {
+        let vfs = MemVfs::new();
+        let path = Path::new("/lightning_db.toml");
+        let text = b"[encryption]\nkey = \"theirs:file\"";
+        vfs.open(path, OpenHow::CreateNew).and_then(|file| file.write_all_at(text, 0)).expect("a new file");
+        let theirs = |uri: &str| {
+            let place = uri.strip_prefix("theirs:").ok_or("it begins with theirs:")?;
+            Ok(KeySource::env(place))
+        };
+        let config = load(path, &vfs, &|_| Ok(None), &theirs)?;
+        assert!(config.encryption_enabled);
+        assert_eq!(format!("{:?}", config.encryption_key), "KeySource(env:file)");
+        let variable = |name: &str| Ok((name == "LIGHTNING_DB_KEY").then(|| "theirs:variable".to_owned()));
+        let config = load(path, &vfs, &variable, &theirs)?;
+        assert_eq!(format!("{:?}", config.encryption_key), "KeySource(env:variable)");
+
+        let mistaken = |name: &str| Ok((name == "LIGHTNING_DB_KEY").then(|| "hunter2".to_owned()));
+        for refused in [load(path, &vfs, &mistaken, &theirs), load(path, &vfs, &|_| Ok(None), &read_key)] {
+            let error = refused.expect_err("no key URI");
+            assert!(matches!(&error, Error::InvalidConfig { .. }), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
         Ok(())
     }
 
@@ -235,7 +311,7 @@ mod tests {
     fn a_key_that_was_found_elsewhere_stays() -> Result<()> {
         let mut config = LightningDbConfig::default();
         let other = |name: &str| Ok((name == "LIGHTNING_DB_KEY").then(|| "env:OTHER".to_owned()));
-        apply_some(&mut config, &other, |option| option.section != "encryption")?;
+        apply_some(&mut config, &other, &read_key, |option| option.section != "encryption")?;
         assert!(!config.encryption_enabled && config.encryption_key.is_none());
         let config = LightningDbConfig::from_environment_with(KeySource::file("/k"))?;
         assert!(config.encryption_enabled);

@@ -4,6 +4,7 @@ use lightning_db_storage::vfs::MemVfs;
 
 use super::*;
 use crate::WalSyncMode;
+use crate::config::options::read_key;
 
 const PATH: &str = "/lightning_db.toml";
 
@@ -12,7 +13,7 @@ fn from(text: &[u8]) -> Result<LightningDbConfig> {
     let file = vfs.open(Path::new(PATH), OpenHow::CreateNew).expect("a new file");
     file.write_all_at(text, 0).expect("room for it");
     let mut config = LightningDbConfig::default();
-    apply(&mut config, &vfs, Path::new(PATH))?;
+    apply(&mut config, &vfs, Path::new(PATH), &read_key)?;
     Ok(config)
 }
 
@@ -131,6 +132,6 @@ fn what_is_no_configuration_is_refused_without_repeating_it() {
     assert!(matches!(from(&vec![b'#'; 1 << 21]), Err(Error::InvalidConfig { .. })));
 
     let mut config = LightningDbConfig::default();
-    let missing = apply(&mut config, &MemVfs::new(), Path::new("/none.toml"));
+    let missing = apply(&mut config, &MemVfs::new(), Path::new("/none.toml"), &read_key);
     assert!(matches!(missing, Err(Error::NotFound { what }) if what.contains("none.toml")));
 }
