@@ -77,7 +77,7 @@ fn key_uri(data: &[u8]) {
                 + &KeySource::from_uri("passphrase:x").expect_err("a passphrase").to_string()
                 + &KeySource::from_uri("passphrase:prompt").expect_err("nobody to ask").to_string()
                 + &KeySource::from_uri("x:x").expect_err("no such kind").to_string()
-                + &["pkcs11:x", "awskms:x", "kmip:x", "vault:x"]
+                + &["pkcs11:x", "awskms:x", "keyring:x", "kmip:x", "recovery-file:x", "tpm:x", "vault:x"]
                     .map(|uri| KeySource::from_uri(uri).expect_err("elsewhere").to_string())
                     .concat();
             let told = format!("{error} {error:?}");

@@ -64,8 +64,8 @@ pub use keyring::{EpochInfo, Keyring, KeyringInfo, MAX_KEYRING_LEN, SlotInfo, pe
 #[cfg(feature = "pkcs11")]
 pub use provider::Pkcs11Provider;
 pub use provider::{
-    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, RawProvider, SecretPlace, SlotContext,
-    WrappedBy, WrappedKey,
+    ExecProvider, KeyProvider, PassphraseCost, PassphraseProvider, ProviderName, RawProvider, RefusedSecret,
+    SecretPlace, SlotContext, WrappedBy, WrappedKey, parse_key, presentable,
 };
 pub use sealed::{SEALED_OVERHEAD, open_object, seal_object};
 pub use secret::SecretKey;

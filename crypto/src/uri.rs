@@ -13,10 +13,13 @@ const FORMS: &str = "file:PATH, env:NAME, passphrase-file:PATH, passphrase-env:N
                      passphrase:prompt, exec:PROGRAM";
 
 /// Kinds of key source that other crates or features bring, and which.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("pkcs11", "build with the feature `pkcs11`"),
     ("awskms", "use lightning_db_key_services::key_source, with the feature `awskms`"),
+    ("keyring", "use lightning_db_key_services::key_source, with the feature `keyring`"),
     ("kmip", "use lightning_db_key_services::key_source, with the feature `kmip`"),
+    ("recovery-file", "use lightning_db_key_services::key_source, with the feature `recovery`"),
+    ("tpm", "use lightning_db_key_services::key_source, with the feature `tpm`"),
     ("vault", "use lightning_db_key_services::key_source, with the feature `vault`"),
 ];
 
@@ -35,7 +38,7 @@ impl KeySource {
     ///
     /// What follows the colon is taken as it is, without escapes, except in the URIs of services. Nothing is read or
     /// connected to yet. Further services are in the crate `lightning_db_key_services`, whose `key_source` reads these
-    /// URIs too.
+    /// URIs too, and can be given to `LightningDbConfig::load_with_keys`.
     ///
     /// # Errors
     /// [`CryptoError::InvalidKey`] if it is none of these, or asks for a prompt.

@@ -4,7 +4,10 @@ use super::{
     Keyring, Slot, SlotInfo,
     codec::{self, Clear, MAX_LABEL_LEN, MAX_SLOTS, malformed},
 };
-use crate::{CryptoError, DatabaseId, Entropy, KeyProvider, SecretKey, SlotContext, SlotId, SuiteId};
+use crate::{
+    CryptoError, DatabaseId, Entropy, KeyProvider, SecretKey, SlotContext, SlotId, SuiteId, presentable,
+    provider::NOT_THIS_SLOT,
+};
 
 impl Keyring {
     /// Lets another provider open the database. The slot counts only after the provider has
@@ -115,7 +118,7 @@ pub(super) fn fill(
 /// Finds the slot that the provider opens, and the master key in it.
 pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<(SecretKey, SlotId), CryptoError> {
     // A slot that fails does not hide one behind it that opens; the body's seal covers all slots.
-    let mut failure = None;
+    let (mut failure, mut reasons) = (None, Vec::new());
     for slot in clear.slots.iter().filter(|slot| slot.info.kind == provider.kind()) {
         let ctx = SlotContext { database: clear.database, salt: slot.salt };
         match provider.unwrap(&ctx, &slot.wrapped) {
@@ -124,7 +127,7 @@ pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<(Secre
                 let reason = format!("slot {} holds another key than the master key", slot.info.id);
                 failure.get_or_insert(malformed(reason));
             }
-            Err(CryptoError::WrongKey { .. }) => {}
+            Err(CryptoError::WrongKey { what }) => reasons.extend((what != NOT_THIS_SLOT).then_some(what)),
             // It is one service for all slots: asking it again would only take as long again.
             Err(error @ CryptoError::Unreachable { .. }) => return Err(error),
             Err(error) => {
@@ -132,13 +135,18 @@ pub(super) fn unlock(clear: &Clear, provider: &dyn KeyProvider) -> Result<(Secre
             }
         }
     }
-    Err(failure.unwrap_or_else(|| wrong_key(clear, provider)))
+    Err(failure.unwrap_or_else(|| wrong_key(clear, provider, &reasons)))
 }
 
-fn wrong_key(clear: &Clear, provider: &dyn KeyProvider) -> CryptoError {
+fn wrong_key(clear: &Clear, provider: &dyn KeyProvider, reasons: &[String]) -> CryptoError {
     let kinds: Vec<_> = clear.slots.iter().map(|slot| slot.info.kind.as_str()).collect();
     let what = if kinds.contains(&provider.kind()) {
-        format!("no key slot of database {} opens with this {} key", clear.database, provider.kind())
+        let why = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", presentable(&reasons.join("; ")))
+        };
+        format!("no key slot of database {} opens with this {} key{why}", clear.database, provider.kind())
     } else {
         format!(
             "database {} has no key slot of kind {}, only {}: configure one of these",

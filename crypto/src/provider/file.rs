@@ -21,7 +21,8 @@ pub(super) fn read_key(path: &Path) -> Result<SecretKey, CryptoError> {
     })
 }
 
-pub(super) fn parse_key(content: &[u8]) -> Option<SecretKey> {
+/// Reads a key as it is written down: 32 raw bytes, or 64 hex digits and perhaps a line end.
+pub fn parse_key(content: &[u8]) -> Option<SecretKey> {
     SecretKey::from_slice(content)
         .or_else(|| SecretKey::try_fill(|key| hex::decode_to_slice(without_line_end(content), key)).ok())
 }

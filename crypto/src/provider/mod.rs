@@ -6,6 +6,7 @@ mod exec;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod name;
 mod passphrase;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
@@ -25,8 +26,10 @@ pub use self::pkcs11::Pkcs11Provider;
 pub use self::{
     bound::WrappedBy,
     exec::ExecProvider,
+    file::parse_key,
+    name::{ProviderName, presentable},
     passphrase::{PassphraseCost, PassphraseProvider},
-    place::SecretPlace,
+    place::{RefusedSecret, SecretPlace},
     raw::RawProvider,
 };
 
@@ -87,7 +90,7 @@ impl SlotContext {
         if bool::from(self.commitment_to(key).ct_eq(commitment)) {
             return Ok(());
         }
-        Err(CryptoError::WrongKey { what: "it does not open this key slot".into() })
+        Err(CryptoError::WrongKey { what: NOT_THIS_SLOT.into() })
     }
 }
 
@@ -103,6 +106,8 @@ pub struct WrappedKey {
 }
 
 const LABEL: &str = "key slot";
+/// Why a key is wrong of which nothing else is known.
+pub(crate) const NOT_THIS_SLOT: &str = "it does not open this key slot";
 
 impl WrappedKey {
     /// Wraps `key` under a wrapping key, with AES-256-GCM. `params` are authenticated.

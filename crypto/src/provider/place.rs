@@ -1,6 +1,11 @@
 //! Where the secret is that opens a key service: a PIN, a token.
 
-use std::{ffi::OsString, fmt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use zeroize::Zeroizing;
 
@@ -72,6 +77,30 @@ impl fmt::Display for SecretPlace {
 impl fmt::Debug for SecretPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretPlace({self})")
+    }
+}
+
+/// The PIN that was refused last. A second try of it could lock the device, so it is not tried again, however many
+/// key slots there are.
+#[derive(Default)]
+pub struct RefusedSecret(Mutex<Option<Zeroizing<String>>>);
+
+impl RefusedSecret {
+    /// Whether it is the one that was refused last.
+    pub fn is(&self, secret: &str) -> bool {
+        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().is_some_and(|refused| **refused == *secret)
+    }
+
+    /// Remembers one that was refused.
+    pub fn remember(&self, secret: Zeroizing<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret);
+    }
+}
+
+impl fmt::Debug for RefusedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefusedSecret([redacted])")
     }
 }
 
