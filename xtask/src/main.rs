@@ -18,7 +18,7 @@ usage: cargo xtask COMMAND
   test    every test: unit, integration, command line, key services at work with real servers,
           examples in the documentation; then the campaigns of crates/sim, about ten minutes;
           --quick leaves these out. On Debian it installs the servers that are missing
-  services  installs what the tests of key services start, and nothing else
+  services  installs what the tests of key services start and are linked with, and nothing else
   tidy    the tidy pass alone: dependencies point one way, every file is reached,
           every option is read, no file outgrows a reader
   mutants [NAME…]
@@ -68,13 +68,18 @@ fn project_root() -> PathBuf {
 }
 
 fn check(root: &Path) -> Result<(), String> {
+    services::can_build()?;
     tidy(root)?;
     cargo(root, &["fmt", "--all", "--check"], &[])?;
-    let everywhere = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    cargo(root, &[&everywhere[..], &seam_lints("-A")[..]].concat(), &[])?;
-    let seams = ["clippy", "--workspace", "--lib", "--bins", "--exclude", "xtask", "--", "-D", "warnings"];
-    cargo(root, &[&seams[..], &seam_lints("-D")[..]].concat(), &[])?;
-    cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    let clippy = |what: &[&str], seams| {
+        let warnings = ["--", "-D", "warnings"];
+        let lints = seam_lints(seams);
+        cargo(root, &[&["clippy", "--workspace"], what, &services::FEATURES, &warnings, &lints].concat(), &[])
+    };
+    clippy(&["--all-targets"], "-A")?;
+    clippy(&["--lib", "--bins", "--exclude", "xtask"], "-D")?;
+    let doc = [&["doc", "--workspace", "--no-deps"], &services::FEATURES[..]].concat();
+    cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     if env::args().any(|argument| argument == "--speed") { speed(root) } else { Ok(()) }
 }
 
@@ -89,7 +94,7 @@ fn speed(root: &Path) -> Result<(), String> {
 /// Runs every test, and ends with one line that adds up what all the test programs counted.
 fn test(root: &Path) -> Result<(), String> {
     services::provide(root)?;
-    let arguments = ["test", "--workspace", "--no-fail-fast"];
+    let arguments = [&["test", "--workspace", "--no-fail-fast"], &services::FEATURES[..]].concat();
     println!("$ cargo {}", arguments.join(" "));
     let started = command(root, &arguments).stdout(Stdio::piped()).spawn();
     let mut running = started.map_err(|error| format!("cargo did not start: {error}"))?;

@@ -1,11 +1,28 @@
-//! The servers and devices that the tests of key services start: installed where they are missing.
+//! The servers and devices that the tests of key services start, and the library that the TPM's client is linked with:
+//! installed where they are missing.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program that the tests start, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 2] = [("softhsm2-util", "softhsm2"), ("pkcs11-tool", "opensc")];
+const PROGRAMS: [(&str, &str); 10] = [
+    ("softhsm2-util", "softhsm2"),
+    ("pkcs11-tool", "opensc"),
+    ("swtpm", "swtpm"),
+    ("swtpm_setup", "swtpm-tools"),
+    ("tpm2_pcrextend", "tpm2-tools"),
+    ("dbus-daemon", "dbus"),
+    ("dbus-send", "dbus"),
+    ("gnome-keyring-daemon", "gnome-keyring"),
+    ("secret-tool", "libsecret-tools"),
+    ("pkg-config", "pkg-config"),
+];
+
+/// A library that is linked, and the Debian package that brings it.
+const LIBRARY: (&str, &str) = ("tss2-esys", "libtss2-dev");
+/// What is built with it. It is off by default, so that nothing else needs the library.
+pub(crate) const FEATURES: [&str; 2] = ["--features", "lightning_cli/tpm"];
 
 /// Servers that come as Python packages, in the versions that the tests know.
 const REQUIREMENTS: &str = "crates/key_services/tests/services/requirements.txt";
@@ -15,7 +32,24 @@ const HOME: &str = "target/services";
 /// Installs what is missing.
 pub(crate) fn provide(root: &Path) -> Result<(), String> {
     packages("the tests of key services", &PROGRAMS)?;
+    if !has_library() {
+        apt_get(&[LIBRARY.1], "the TPM's client is linked with a library")?;
+    }
     python_packages(root)
+}
+
+/// Whether everything can be built.
+pub(crate) fn can_build() -> Result<(), String> {
+    if has_library() {
+        return Ok(());
+    }
+    Err(format!("the TPM's client is linked with {}: `cargo xtask services` installs it", LIBRARY.1))
+}
+
+fn has_library() -> bool {
+    let mut question = Command::new("pkg-config");
+    question.args(["--exists", LIBRARY.0]).stderr(Stdio::null());
+    question.status().is_ok_and(|status| status.success())
 }
 
 /// An environment of Python's own, made anew when the versions change. What is half made has no stamp.

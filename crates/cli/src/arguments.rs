@@ -18,6 +18,9 @@ Keys are named by a URI, never typed themselves:
   exec:PROGRAM           held by an external command
   pkcs11:token=T;object=O?module-path=M&pin-source=file:P
                          an AES key in an HSM
+  keyring:NAME           an entry of the operating system's keyring
+  tpm:[HANDLE]?pcrs=sha256:7&pin-source=file:P
+                         sealed by this machine's TPM 2.0 (where built with the feature tpm)
   awskms:ARN-OR-alias/NAME?region=R
                          a key of AWS KMS
   kmip:ID?server=HOST:PORT&ca-file=P&cert-file=P&key-file=P

@@ -45,10 +45,6 @@ pub(crate) fn from_uri(origin: &str, uri: &str, ask: Ask) -> Outcome<KeySource> 
         "recovery:prompt" => return recovery(),
         _ => {}
     }
-    let of_words = lightning_db_recovery_key::key_source(uri);
-    if let Some(source) = of_words.map_err(|error| Failure::Usage(format!("{origin}: {error}")))? {
-        return Ok(source);
-    }
     lightning_db_key_services::key_source(uri).map_err(|error| Failure::Usage(format!("{origin}: {error}")))
 }
 

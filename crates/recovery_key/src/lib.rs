@@ -36,7 +36,7 @@ use zeroize::Zeroizing;
 
 pub use error::WordsError;
 pub use lightning_db_crypto::OsEntropy;
-pub use provider::{RecoveryProvider, key_source};
+pub use provider::RecoveryProvider;
 
 /// The most shares that a key is split into.
 pub const MAX_SHARES: u8 = 16;

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use lightning_db_crypto::{
-    CryptoError, Entropy, KeyProvider, KeySource, SecretKey, SecretPlace, SlotContext, WrappedKey,
+    CryptoError, Entropy, KeyProvider, SecretKey, SecretPlace, SlotContext, WrappedKey,
 };
 
 use crate::RecoveryKey;
@@ -33,6 +32,19 @@ impl RecoveryProvider {
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(Origin::File(path.into()))
+    }
+
+    /// Reads `recovery-file:PATH`. Nothing is read from the file yet.
+    ///
+    /// # Errors
+    /// [`CryptoError::InvalidKey`] if it is none.
+    pub fn from_uri(uri: &str) -> Result<Self, CryptoError> {
+        let path = uri.strip_prefix(SCHEME).and_then(|rest| rest.strip_prefix(':'));
+        let path = path.filter(|path| !path.is_empty() && !path.contains('\0'));
+        path.map(Self::from_file).ok_or_else(|| CryptoError::InvalidKey {
+            source_name: "the key URI".into(),
+            reason: format!("nothing usable follows the colon: it is {SCHEME}:PATH"),
+        })
     }
 
     fn with_key<T>(&self, work: impl FnOnce(&SecretKey) -> Result<T, CryptoError>) -> Result<T, CryptoError> {
@@ -76,17 +88,4 @@ impl fmt::Debug for RecoveryProvider {
             Origin::File(path) => write!(f, "{SCHEME}:{}", path.display()),
         }
     }
-}
-
-/// Reads `recovery-file:PATH`; `None` for a URI of another kind. Nothing is read from the file yet.
-///
-/// # Errors
-/// [`CryptoError::InvalidKey`] if no path follows.
-pub fn key_source(uri: &str) -> Result<Option<KeySource>, CryptoError> {
-    let Some((SCHEME, path)) = uri.split_once(':') else { return Ok(None) };
-    if path.is_empty() || path.contains('\0') {
-        let reason = format!("nothing usable follows the colon: it is {SCHEME}:PATH");
-        return Err(CryptoError::InvalidKey { source_name: "the key URI".into(), reason });
-    }
-    Ok(Some(KeySource::provider(Arc::new(RecoveryProvider::from_file(path)))))
 }

@@ -1,8 +1,6 @@
 //! Requests to AWS KMS, from code that waits.
 
 use std::fmt;
-use std::future::Future;
-use std::thread;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -14,10 +12,9 @@ use aws_sdk_kms::config::{Builder as KmsConfig, ConfigBag, Intercept, RuntimeCom
 use aws_sdk_kms::error::BoxError;
 use aws_sdk_kms::primitives::Blob;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use lightning_db_crypto::{CryptoError, DatabaseId, Zeroizing};
-use tokio::runtime::Builder;
+use lightning_db_crypto::{CryptoError, DatabaseId, ProviderName, Zeroizing};
 
-use crate::address;
+use crate::{address, runtime};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -72,8 +69,7 @@ pub(super) struct Place {
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,
     pub(super) profile: Option<String>,
-    /// What errors call it.
-    pub(super) name: String,
+    pub(super) name: ProviderName,
 }
 
 impl Place {
@@ -86,7 +82,7 @@ impl Place {
     ) -> Result<(Vec<u8>, String), CryptoError> {
         let (place, database, payload) =
             (self.clone(), database.to_string(), Zeroizing::new(payload.to_vec()));
-        self.wait(timeout, async move {
+        runtime::wait(&self.name, timeout, async move {
             let request = place
                 .client(timeout)
                 .await
@@ -98,7 +94,7 @@ impl Place {
             let answer = request.send().await.map_err(|error| place.fault(&error))?;
             match (answer.ciphertext_blob, answer.key_id) {
                 (Some(bytes), Some(arn)) => Ok((bytes.into_inner(), arn)),
-                _ => Err(place.failed("its answer has no ciphertext or no key")),
+                _ => Err(place.name.failed("its answer has no ciphertext or no key")),
             }
         })
     }
@@ -111,13 +107,14 @@ impl Place {
         timeout: Duration,
     ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let (place, database, bytes) = (self.clone(), database.to_string(), bytes.to_vec());
-        self.wait(timeout, async move {
+        runtime::wait(&self.name, timeout, async move {
             let request =
                 place.client(timeout).await.decrypt().key_id(&place.key).ciphertext_blob(Blob::new(bytes));
             let request =
                 request.encryption_context(DATABASE, database).encryption_context(PURPOSE.0, PURPOSE.1);
             let answer = request.send().await.map_err(|error| place.fault(&error))?;
-            let plaintext = answer.plaintext.ok_or_else(|| place.failed("its answer has no plaintext"))?;
+            let plaintext =
+                answer.plaintext.ok_or_else(|| place.name.failed("its answer has no plaintext"))?;
             Ok(Zeroizing::new(plaintext.into_inner()))
         })
     }
@@ -148,29 +145,5 @@ impl Place {
             loader = loader.profile_name(profile);
         }
         Client::from_conf(KmsConfig::from(&loader.load().await).interceptor(WhereKeysMayGo).build())
-    }
-
-    /// Runs `work` to its end on a thread and runtime of its own, so that it does not matter whether the caller is within
-    /// another runtime.
-    fn wait<T: Send + 'static>(
-        &self,
-        timeout: Duration,
-        work: impl Future<Output = Result<T, CryptoError>> + Send + 'static,
-    ) -> Result<T, CryptoError> {
-        let late = self.unreachable(&format!("it did not answer within {} seconds", timeout.as_secs()));
-        let worker = thread::Builder::new().name("lightning-awskms".into()).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error: std::io::Error| error.to_string())?;
-            let outcome = runtime.block_on(async { tokio::time::timeout(timeout, work).await });
-            // Not waiting for a name that is still being resolved.
-            runtime.shutdown_background();
-            Ok::<_, String>(outcome.unwrap_or(Err(late)))
-        });
-        let worker = worker.map_err(|error| self.failed(&format!("no thread could be started: {error}")))?;
-        match worker.join() {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(reason)) => Err(self.failed(&reason)),
-            Err(_) => Err(self.failed("its client panicked")),
-        }
     }
 }

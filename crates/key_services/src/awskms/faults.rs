@@ -3,26 +3,11 @@
 use std::error::Error;
 
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use lightning_db_crypto::CryptoError;
+use lightning_db_crypto::{CryptoError, presentable};
 
 use super::client::{Misdirected, Place};
 
-/// How much of what the service says is repeated.
-const MAX_REPORT_CHARS: usize = 300;
-
 impl Place {
-    pub(super) fn unreachable(&self, reason: &str) -> CryptoError {
-        CryptoError::Unreachable { provider: self.name.clone(), reason: reason.into() }
-    }
-
-    pub(super) fn failed(&self, reason: &str) -> CryptoError {
-        CryptoError::Provider { name: self.name.clone(), reason: reason.into() }
-    }
-
-    fn refused(&self, reason: String) -> CryptoError {
-        CryptoError::Refused { provider: self.name.clone(), reason }
-    }
-
     /// The error for a request that did not succeed, in the end.
     pub(super) fn fault<E, R>(&self, error: &SdkError<E, R>) -> CryptoError
     where
@@ -35,52 +20,47 @@ impl Place {
                 "nothing was sent to {}: {reason}; see endpoint=, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS and the profile's endpoint_url",
                 presentable(endpoint)
             );
-            return CryptoError::InvalidKey { source_name: self.name.clone(), reason };
+            return self.name.unusable(reason);
         }
         match error {
             SdkError::ServiceError(service) => {
                 let message = presentable(service.err().message().unwrap_or("it gave no reason"));
                 self.said(service.err().code().unwrap_or_default(), &message)
             }
-            _ if words.contains("credential") => self.refused(format!(
+            _ if words.contains("credential") => self.name.refused(format!(
                 "there are no usable credentials ({words}): see AWS_ACCESS_KEY_ID, the profile, or the instance's role"
             )),
-            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => self.unreachable(&words),
-            SdkError::ConstructionFailure(_) => self.failed(&format!("{words}: see region=")),
-            _ => self.failed(&words),
+            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => self.name.unreachable(words),
+            SdkError::ConstructionFailure(_) => self.name.failed(format!("{words}: see region=")),
+            _ => self.name.failed(words),
         }
     }
 
     /// The error for what the service calls `code`.
     fn said(&self, code: &str, message: &str) -> CryptoError {
-        let provider = self.name.clone();
+        let name = &self.name;
         let words = format!("{code}: {message}");
         match code {
-            "NotFoundException" => CryptoError::NoSuchKey {
-                provider,
-                reason: format!("{words}; see the key's name, region= and the account"),
-            },
-            "DisabledException" | "KMSInvalidStateException" => CryptoError::KeyDisabled {
-                provider,
-                reason: format!("{words}; enable it, or cancel its deletion"),
-            },
-            "InvalidKeyUsageException" => CryptoError::KeyDisabled {
-                provider,
-                reason: format!("{words}; make a symmetric key for encryption"),
-            },
-            "InvalidCiphertextException" => CryptoError::Tampered {
-                provider,
-                reason: "it does not open it for this database: it was changed, or moved here from elsewhere"
-                    .into(),
-            },
-            "IncorrectKeyException" => {
-                CryptoError::WrongKey { what: format!("another key than {provider} wrapped this") }
+            "NotFoundException" => {
+                name.no_such_key(format!("{words}; see the key's name, region= and the account"))
             }
-            "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => self.refused(format!(
+            "DisabledException" | "KMSInvalidStateException" => {
+                name.disabled(format!("{words}; enable it, or cancel its deletion"))
+            }
+            "InvalidKeyUsageException" => {
+                name.disabled(format!("{words}; make a symmetric key for encryption"))
+            }
+            "InvalidCiphertextException" => name.tampered(
+                "it does not open it for this database: it was changed, or moved here from elsewhere",
+            ),
+            "IncorrectKeyException" => {
+                CryptoError::WrongKey { what: format!("another key than {name} wrapped this") }
+            }
+            "InvalidSignatureException" | "RequestExpired" | "RequestTimeTooSkewed" => name.refused(format!(
                 "{words}; see that this machine's clock is right, and the secret access key"
             )),
             "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
-                self.refused(format!("{words}; the key's policy must allow kms:Encrypt and kms:Decrypt"))
+                name.refused(format!("{words}; the key's policy must allow kms:Encrypt and kms:Decrypt"))
             }
             "UnrecognizedClientException"
             | "InvalidClientTokenId"
@@ -88,9 +68,9 @@ impl Place {
             | "ExpiredToken"
             | "MissingAuthenticationToken"
             | "IncompleteSignature"
-            | "SignatureDoesNotMatch" => self.refused(format!("{words}; see the credentials")),
+            | "SignatureDoesNotMatch" => name.refused(format!("{words}; see the credentials")),
             "ThrottlingException" | "Throttling" | "LimitExceededException" | "RequestLimitExceeded" => {
-                self.unreachable(&format!("it throttled the whole time ({words})"))
+                name.unreachable(format!("it throttled the whole time ({words})"))
             }
             "DependencyTimeoutException"
             | "KMSInternalException"
@@ -98,9 +78,9 @@ impl Place {
             | "InternalFailure"
             | "ServiceUnavailable"
             | "ServiceUnavailableException" => {
-                self.unreachable(&format!("it failed the whole time ({words})"))
+                name.unreachable(format!("it failed the whole time ({words})"))
             }
-            _ => self.failed(&words),
+            _ => name.failed(words),
         }
     }
 }
@@ -110,13 +90,10 @@ fn misdirected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Misdirected> 
         .find_map(|error| error.downcast_ref())
 }
 
-/// Short, and without what could rewrite a terminal.
-fn presentable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REPORT_CHARS).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use lightning_db_crypto::ProviderName;
+
     use super::*;
 
     #[test]
@@ -126,7 +103,7 @@ mod tests {
             region: None,
             endpoint: None,
             profile: None,
-            name: "awskms:alias/k".into(),
+            name: ProviderName::new("awskms:alias/k"),
         };
         for (code, expected) in [
             ("NotFoundException", "has no such key"),
@@ -144,6 +121,5 @@ mod tests {
             let text = place.said(code, "words").to_string();
             assert!(text.contains(expected), "{code}: {text}");
         }
-        assert_eq!(presentable("a\x1b[2Jb"), "a [2Jb");
     }
 }

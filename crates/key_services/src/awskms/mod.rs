@@ -10,7 +10,8 @@ use std::fmt;
 use std::time::Duration;
 
 use lightning_db_crypto::{
-    CryptoError, Entropy, KeyProvider, SecretKey, ServiceUri, SlotContext, UriGrammar, WrappedBy, WrappedKey,
+    CryptoError, Entropy, KeyProvider, ProviderName, SecretKey, ServiceUri, SlotContext, UriGrammar,
+    WrappedBy, WrappedKey,
 };
 
 use crate::address;
@@ -62,14 +63,17 @@ impl AwsKmsProvider {
             address::host(endpoint).map_err(|reason| uri.bad("endpoint", reason))?;
         }
         let region = uri.get("region").map(str::to_owned).or_else(|| is_arn.then(|| arn[3].to_owned()));
-        let place = Place {
-            key: key.to_owned(),
-            region,
-            endpoint: endpoint.map(str::to_owned),
-            profile: uri.get("profile").map(str::to_owned),
-            name: endpoint
-                .map_or_else(|| format!("awskms:{key}"), |endpoint| format!("awskms:{key} at {endpoint}")),
-        };
+        let place =
+            Place {
+                key: key.to_owned(),
+                region,
+                endpoint: endpoint.map(str::to_owned),
+                profile: uri.get("profile").map(str::to_owned),
+                name: ProviderName::new(endpoint.map_or_else(
+                    || format!("awskms:{key}"),
+                    |endpoint| format!("awskms:{key} at {endpoint}"),
+                )),
+            };
         Ok(Self { place, timeout: uri.timeout()? })
     }
 }
@@ -91,17 +95,15 @@ impl KeyProvider for AwsKmsProvider {
     }
 
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
-        let by = WrappedBy::from_params(&self.place.name, ctx, &wrapped.params)?;
-        let wrong =
-            || CryptoError::WrongKey { what: format!("{} wrapped this, not {}", by.key, self.place.name) };
+        let by = self.place.name.wrapped_by(ctx, wrapped)?;
         // An alias says nothing; replicas of a key in other regions have its id.
         let is_named = !self.place.key.contains("alias/");
         if is_named && id_of(&self.place.key) != id_of(&by.key) {
-            return Err(wrong());
+            return Err(self.place.name.wrong_key(&by, &self.place.key));
         }
         // The key is that of the URI, never one that the slot names: whoever can change the slot could name one of theirs.
         let payload = self.place.decrypt(&ctx.database, &wrapped.bytes, self.timeout)?;
-        ctx.accept(&self.place.name, &payload, wrapped)
+        ctx.accept(self.place.name.as_ref(), &payload, wrapped)
     }
 }
 
@@ -120,7 +122,7 @@ fn id_of(key: &str) -> &str {
 
 impl fmt::Debug for AwsKmsProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place.name)
+        self.place.name.fmt(f)
     }
 }
 

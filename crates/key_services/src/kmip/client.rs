@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kmip_protocol::types::common::{AttributeName, AttributeValue, KeyMaterial, State, UniqueIdentifier};
 use kmip_protocol::types::request::RequestPayload;
 use kmip_protocol::types::response::{ManagedObject, ResponsePayload, ResultReason};
-use lightning_db_crypto::{CryptoError, SecretKey, SecretPlace, Zeroizing};
+use lightning_db_crypto::{CryptoError, ProviderName, SecretKey, SecretPlace, Zeroizing, presentable};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -19,7 +19,6 @@ use super::wire::{self, Bounded, Failure};
 
 /// A private key may stand between the certificates that go with it.
 const MAX_PEM_LEN: usize = 64 << 10;
-const MAX_REPORT_CHARS: usize = 200;
 
 /// A key, and how to get at it.
 pub(super) struct Place {
@@ -29,8 +28,7 @@ pub(super) struct Place {
     pub(super) ca_file: PathBuf,
     pub(super) cert_file: PathBuf,
     pub(super) key: SecretPlace,
-    /// What errors call it.
-    pub(super) name: String,
+    pub(super) name: ProviderName,
 }
 
 impl Place {
@@ -44,7 +42,7 @@ impl Place {
         let ResponsePayload::GetAttributes(attributes) =
             ask(RequestPayload::GetAttributes(id.clone(), Some(state)))?
         else {
-            return Err(self.failed("it answered something else than it was asked"));
+            return Err(self.name.failed("it answered something else than it was asked"));
         };
         let mut states =
             attributes.attributes.into_iter().flatten().filter_map(|attribute| match attribute.value {
@@ -54,32 +52,30 @@ impl Place {
         match states.next() {
             Some(State::Active) => {}
             Some(state) => {
-                return Err(CryptoError::KeyDisabled {
-                    provider: self.name.clone(),
-                    reason: format!("its state is {state}: activate it, or use another one"),
-                });
+                let reason = format!("its state is {state}: activate it, or use another one");
+                return Err(self.name.disabled(reason));
             }
-            None => return Err(self.failed("it does not tell the key's state")),
+            None => return Err(self.name.failed("it does not tell the key's state")),
         }
         let ResponsePayload::Get(answer) = ask(RequestPayload::Get(id, None, None, None))? else {
-            return Err(self.failed("it answered something else than it was asked"));
+            return Err(self.name.failed("it answered something else than it was asked"));
         };
         let ManagedObject::SymmetricKey(key) = answer.cryptographic_object else {
-            return Err(self.unusable("it is no symmetric key"));
+            return Err(self.name.unusable("it is no symmetric key"));
         };
         let material = match key.key_block.key_value.key_material {
             KeyMaterial::Bytes(bytes) => Zeroizing::new(bytes),
             KeyMaterial::TransparentSymmetricKey(key) => Zeroizing::new(key.key),
-            _ => return Err(self.unusable("it has a form that is not known")),
+            _ => return Err(self.name.unusable("it has a form that is not known")),
         };
         SecretKey::from_slice(&material).ok_or_else(|| {
-            self.unusable(&format!("it has {} bytes: make an AES key of 256 bits", material.len()))
+            self.name.unusable(format!("it has {} bytes: make an AES key of 256 bits", material.len()))
         })
     }
 
     fn connect(&self, deadline: Instant) -> Result<StreamOwned<ClientConnection, Bounded>, CryptoError> {
         let config = self.configure()?;
-        let lost = |error: io::Error| self.unreachable(&error.to_string());
+        let lost = |error: io::Error| self.name.unreachable(error.to_string());
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut refused = None;
         let stream = self.resolve(left())?.into_iter().find_map(|address| {
@@ -89,10 +85,10 @@ impl Place {
         });
         let stream = stream.ok_or_else(|| match refused {
             Some(error) => lost(error),
-            None => self.unreachable("its name has no address"),
+            None => self.name.unreachable("its name has no address"),
         })?;
         let connection = ClientConnection::new(Arc::new(config), self.host.clone());
-        let connection = connection.map_err(|error| self.failed(&error.to_string()))?;
+        let connection = connection.map_err(|error| self.name.failed(error.to_string()))?;
         let mut stream = StreamOwned::new(connection, Bounded { stream, deadline });
         // Whoever answers is known before anything is asked.
         while stream.conn.is_handshaking() {
@@ -110,10 +106,11 @@ impl Place {
             // Nobody listens any more if it took too long.
             sender.send(server.to_socket_addrs().map(Vec::from_iter)).ok();
         });
-        started.map_err(|error| self.failed(&format!("no thread could be started: {error}")))?;
-        let found =
-            receiver.recv_timeout(left).map_err(|_| self.unreachable("its name was not resolved in time"))?;
-        found.map_err(|error| self.unreachable(&error.to_string()))
+        started.map_err(|error| self.name.failed(format!("no thread could be started: {error}")))?;
+        let found = receiver
+            .recv_timeout(left)
+            .map_err(|_| self.name.unreachable("its name was not resolved in time"))?;
+        found.map_err(|error| self.name.unreachable(error.to_string()))
     }
 
     fn configure(&self) -> Result<ClientConfig, CryptoError> {
@@ -131,7 +128,7 @@ impl Place {
             .map_err(|_| invalid(&self.key, "it holds no private key in PEM"))?;
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| self.failed(&error.to_string()))?
+            .map_err(|error| self.name.failed(error.to_string()))?
             .with_root_certificates(roots)
             .with_client_auth_cert(certificates(&self.cert_file)?, key)
             .map_err(|error| {
@@ -142,57 +139,35 @@ impl Place {
     fn fault_of_tls(&self, error: &io::Error) -> CryptoError {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::AlertReceived(alert)) => self
-                .refused(&format!("it does not take this client's certificate ({alert:?}): see cert-file=")),
+                .name
+                .refused(format!("it does not take this client's certificate ({alert:?}): see cert-file=")),
             Some(error) => {
-                self.unreachable(&format!("it is not the server that ca-file= vouches for: {error}"))
+                self.name.unreachable(format!("it is not the server that ca-file= vouches for: {error}"))
             }
             None if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-                self.unreachable(&format!(
+                self.name.unreachable(format!(
                     "{error}; it may not take this client's certificate, then see cert-file="
                 ))
             }
-            None => self.unreachable(&error.to_string()),
+            None => self.name.unreachable(error.to_string()),
         }
     }
 
     fn fault(&self, failure: Failure) -> CryptoError {
         let (reason, words) = match failure {
             Failure::Connection(error) => return self.fault_of_tls(&error),
-            Failure::Form(reason) => return self.failed(reason),
+            Failure::Form(reason) => return self.name.failed(reason),
             Failure::Refused(reason, words) => (reason, words),
         };
-        let words: String =
-            words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REPORT_CHARS).collect();
+        let words = presentable(&words);
         match reason {
-            Some(ResultReason::ItemNotFound) => CryptoError::NoSuchKey {
-                provider: self.name.clone(),
-                reason: format!("{words}; see the identifier"),
-            },
-            Some(ResultReason::PermissionDenied | ResultReason::AuthenticationNotSuccessful) => {
-                self.refused(&format!("{words}; see whose key it is, and whose certificate cert-file= is"))
-            }
-            Some(ResultReason::ObjectArchived) => CryptoError::KeyDisabled {
-                provider: self.name.clone(),
-                reason: format!("{words}; recover it"),
-            },
-            _ => self.failed(&words),
+            Some(ResultReason::ItemNotFound) => self.name.no_such_key(format!("{words}; see the identifier")),
+            Some(ResultReason::PermissionDenied | ResultReason::AuthenticationNotSuccessful) => self
+                .name
+                .refused(format!("{words}; see whose key it is, and whose certificate cert-file= is")),
+            Some(ResultReason::ObjectArchived) => self.name.disabled(format!("{words}; recover it")),
+            _ => self.name.failed(words),
         }
-    }
-
-    fn unreachable(&self, reason: &str) -> CryptoError {
-        CryptoError::Unreachable { provider: self.name.clone(), reason: reason.into() }
-    }
-
-    fn refused(&self, reason: &str) -> CryptoError {
-        CryptoError::Refused { provider: self.name.clone(), reason: reason.into() }
-    }
-
-    fn failed(&self, reason: &str) -> CryptoError {
-        CryptoError::Provider { name: self.name.clone(), reason: reason.into() }
-    }
-
-    fn unusable(&self, reason: &str) -> CryptoError {
-        CryptoError::InvalidKey { source_name: self.name.clone(), reason: reason.into() }
     }
 }
 

@@ -10,8 +10,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use lightning_db_crypto::{
-    CryptoError, Entropy, KeyProvider, SecretKey, SecretPlace, ServiceUri, SlotContext, UriGrammar,
-    WrappedBy, WrappedKey,
+    CryptoError, Entropy, KeyProvider, ProviderName, SecretKey, SecretPlace, ServiceUri, SlotContext,
+    UriGrammar, WrappedBy, WrappedKey,
 };
 
 use client::Place;
@@ -61,7 +61,7 @@ impl KmipProvider {
             ca_file: uri.require("ca-file")?.into(),
             cert_file: uri.require("cert-file")?.into(),
             key: SecretPlace::parse(uri.require("key-file")?),
-            name: format!("kmip:{id} at {server}"),
+            name: ProviderName::new(format!("kmip:{id} at {server}")),
         };
         Ok(Self { place, timeout: uri.timeout()? })
     }
@@ -87,19 +87,15 @@ impl KeyProvider for KmipProvider {
     }
 
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
-        WrappedBy::from_params(&self.place.name, ctx, &wrapped.params)?;
-        wrapped.open(&self.fetch()?, ctx).map_err(|error| match error {
-            CryptoError::Malformed { reason, .. } => {
-                CryptoError::Tampered { provider: self.place.name.clone(), reason }
-            }
-            other => other,
-        })
+        let (name, own) = (&self.place.name, &self.place.id);
+        let by = name.wrapped_by(ctx, wrapped)?;
+        wrapped.open(&self.fetch()?, ctx).map_err(|error| name.not_unwrapped(&by, own, error))
     }
 }
 
 impl fmt::Debug for KmipProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place.name)
+        self.place.name.fmt(f)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lightning_db_crypto::{CryptoError, SecretPlace, Zeroizing};
+use lightning_db_crypto::{CryptoError, ProviderName, SecretPlace, Zeroizing};
 use serde::Deserialize;
 use serde_json::Value;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
@@ -21,8 +21,7 @@ pub(super) struct Client {
     pub(super) token: SecretPlace,
     pub(super) namespace: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
-    /// What errors call it.
-    pub(super) name: String,
+    pub(super) name: ProviderName,
 }
 
 /// What a server said.
@@ -35,7 +34,7 @@ impl Client {
     /// Reads what is at `path`.
     pub(super) fn get(&self, path: &str, deadline: Instant) -> Result<Value, CryptoError> {
         let answer = self.ask(path, None, deadline)?;
-        serde_json::from_slice(&answer.body).map_err(|_| self.failed("its answer is not JSON"))
+        serde_json::from_slice(&answer.body).map_err(|_| self.name.failed("its answer is not JSON"))
     }
 
     /// Sends `body` to `path`.
@@ -58,9 +57,9 @@ impl Client {
             ciphertext: Option<&'a str>,
         }
         let envelope: Result<Envelope<'a>, _> = serde_json::from_slice(&answer.body);
-        let data = envelope.map_err(|_| self.failed("its answer has another form"))?.data;
+        let data = envelope.map_err(|_| self.name.failed("its answer has another form"))?.data;
         let text = if field == "plaintext" { data.plaintext } else { data.ciphertext };
-        text.ok_or_else(|| self.failed(&format!("its answer has no {field}")))
+        text.ok_or_else(|| self.name.failed(format!("its answer has no {field}")))
     }
 
     /// Makes a token last that would soon end. What fails here is told by the next use of the token.
@@ -73,7 +72,7 @@ impl Client {
             return;
         }
         match self.post("auth/token/renew-self", b"{}", deadline) {
-            Ok(_) => tracing::debug!(provider = self.name, "the token was renewed"),
+            Ok(_) => tracing::debug!(provider = %self.name, "the token was renewed"),
             Err(error) => tracing::warn!(%error, "the token could not be renewed"),
         }
     }
@@ -111,7 +110,7 @@ impl Client {
     ) -> Result<Answer, CryptoError> {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let url = format!("{}/v1/{path}", self.address);
-        let lost = |error: ureq::Error| self.unreachable(&error.to_string());
+        let lost = |error: ureq::Error| self.name.unreachable(error.to_string());
         let mut headers = vec![("X-Vault-Token", token), ("X-Vault-Request", "true")];
         headers.extend(self.namespace.as_deref().map(|namespace| ("X-Vault-Namespace", namespace)));
         let response = match body {
@@ -138,9 +137,9 @@ impl Client {
         let mut content = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_LEN + 1));
         let reader = response.body_mut().as_reader();
         let read = reader.take(MAX_ANSWER_LEN as u64 + 1).read_to_end(&mut content);
-        read.map_err(|error| self.unreachable(&error.to_string()))?;
+        read.map_err(|error| self.name.unreachable(error.to_string()))?;
         if content.len() > MAX_ANSWER_LEN {
-            return Err(self.failed("its answer is too long"));
+            return Err(self.name.failed("its answer is too long"));
         }
         Ok(Answer { status, body: content })
     }

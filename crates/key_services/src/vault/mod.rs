@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lightning_db_crypto::{
-    CryptoError, Entropy, KeyProvider, SecretKey, SecretPlace, ServiceUri, SlotContext, UriGrammar,
-    WrappedBy, WrappedKey, Zeroizing,
+    CryptoError, Entropy, KeyProvider, ProviderName, SecretKey, SecretPlace, ServiceUri, SlotContext,
+    UriGrammar, WrappedBy, WrappedKey, Zeroizing,
 };
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ impl VaultProvider {
             token,
             namespace: setting("namespace", NAMESPACE_VARIABLES),
             ca_file: setting("ca-file", CA_VARIABLES).map(Into::into),
-            name: format!("vault:{path} at {}", server.trim_end_matches('/')),
+            name: ProviderName::new(format!("vault:{path} at {}", server.trim_end_matches('/'))),
         };
         Ok(Self { mount: mount.into(), key: key.into(), client, timeout: uri.timeout()? })
     }
@@ -94,18 +94,17 @@ impl VaultProvider {
         let data = &answer["data"];
         let kind = data["type"].as_str().unwrap_or_default();
         if !TYPES.contains(&kind) {
-            return Err(CryptoError::InvalidKey {
-                source_name: self.client.name.clone(),
-                reason: format!("a key of type {kind:?} cannot wrap: make one of {}", TYPES.join(", ")),
-            });
+            let reason = format!("a key of type {kind:?} cannot wrap: make one of {}", TYPES.join(", "));
+            return Err(self.client.name.unusable(reason));
         }
         if data["soft_deleted"] == Value::Bool(true) {
-            return Err(CryptoError::KeyDisabled {
-                provider: self.client.name.clone(),
-                reason: "it is marked as deleted: restore it, or use another one".into(),
-            });
+            return Err(self.client.name.disabled("it is marked as deleted: restore it, or use another one"));
         }
         Ok(())
+    }
+
+    fn own_key(&self) -> String {
+        format!("{}/{}", self.mount, self.key)
     }
 
     /// The place of the wrapped key, as context of a derived key and as associated data.
@@ -140,39 +139,27 @@ impl KeyProvider for VaultProvider {
         let answer = self.client.post(&path, &self.request(ctx, "plaintext", &text), deadline)?;
         let ciphertext = self.client.text(&answer, "ciphertext")?.as_bytes().to_vec();
         self.client.renew_token(deadline);
-        let params =
-            WrappedBy { key: format!("{}/{}", self.mount, self.key), method: METHOD }.to_params(ctx)?;
+        let params = WrappedBy { key: self.own_key(), method: METHOD }.to_params(ctx)?;
         Ok(WrappedKey { params, bytes: ciphertext, commitment: ctx.commitment_to(key) })
     }
 
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
         let deadline = Instant::now() + self.timeout;
-        let by = WrappedBy::from_params(&self.client.name, ctx, &wrapped.params)?;
+        let name = &self.client.name;
+        let by = name.wrapped_by(ctx, wrapped)?;
         let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b":+/=".contains(byte);
         let ciphertext = std::str::from_utf8(&wrapped.bytes).ok();
         let ciphertext = ciphertext
             .filter(|text| text.as_bytes().iter().all(is_token))
-            .ok_or_else(|| self.client.tampered("it is no ciphertext of a transit engine"))?;
+            .ok_or_else(|| name.tampered("it is no ciphertext of a transit engine"))?;
         let path = format!("{}/decrypt/{}", self.mount, self.key);
         let answer = self.client.post(&path, &self.request(ctx, "ciphertext", ciphertext), deadline);
-        let answer = answer.map_err(|error| self.of_another_key(&by, error))?;
+        let answer = answer.map_err(|error| name.not_unwrapped(&by, &self.own_key(), error))?;
         let text = self.client.text(&answer, "plaintext")?;
         let payload = BASE64.decode(text).map(Zeroizing::new);
-        let payload = payload.map_err(|_| self.client.failed("its answer is not in base 64"))?;
+        let payload = payload.map_err(|_| name.failed("its answer is not in base 64"))?;
         self.client.renew_token(deadline);
-        ctx.accept(&self.client.name, &payload, wrapped)
-    }
-}
-
-impl VaultProvider {
-    /// What a key does not open that another one wrapped is nobody's doing.
-    fn of_another_key(&self, by: &WrappedBy, error: CryptoError) -> CryptoError {
-        match error {
-            CryptoError::Tampered { .. } if by.key != format!("{}/{}", self.mount, self.key) => {
-                CryptoError::WrongKey { what: format!("{} wrapped this, not {}", by.key, self.client.name) }
-            }
-            other => other,
-        }
+        ctx.accept(name.as_ref(), &payload, wrapped)
     }
 }
 
@@ -186,7 +173,7 @@ fn variable(names: [&'static str; 2]) -> Option<String> {
 
 impl fmt::Debug for VaultProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.client.name)
+        self.client.name.fmt(f)
     }
 }
 

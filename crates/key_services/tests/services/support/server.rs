@@ -16,7 +16,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A running server; it is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
-    port: u16,
+    port: Option<u16>,
 }
 
 /// A port that nobody listens at.
@@ -34,6 +34,15 @@ impl Server {
     /// Starts a program that is to listen at `port`, and waits until `ready` says that it does its work. What it says
     /// goes to `log`.
     pub(crate) fn start(command: &mut Command, port: u16, log: &Path, ready: impl Fn() -> bool) -> Self {
+        Self::launch(command, Some(port), log, || listens(port) && ready())
+    }
+
+    /// As [`start`](Self::start), for a program that listens at no port.
+    pub(crate) fn start_without_port(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Self {
+        Self::launch(command, None, log, ready)
+    }
+
+    fn launch(command: &mut Command, port: Option<u16>, log: &Path, ready: impl Fn() -> bool) -> Self {
         let output = File::create(log).expect("a log");
         // A group of its own, for a server may start helpers.
         command.process_group(0);
@@ -43,7 +52,7 @@ impl Server {
         });
         let mut server = Self { child, port };
         let began = Instant::now();
-        while !(server.listens() && ready()) {
+        while !ready() {
             let ended = server.child.try_wait().expect("its state");
             let said = || std::fs::read_to_string(log).unwrap_or_default();
             assert!(ended.is_none(), "{command:?} ended with {ended:?}: {}", said());
@@ -51,6 +60,12 @@ impl Server {
             thread::sleep(POLL_INTERVAL);
         }
         server
+    }
+
+    /// Its processes take no step any more, and can only be killed.
+    pub(crate) fn freeze(&self) {
+        let group = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
+        kill_process_group(group, Signal::STOP).expect("it runs");
     }
 
     fn kill(&mut self) {
@@ -62,19 +77,19 @@ impl Server {
         }
     }
 
-    fn listens(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-    }
-
     /// Kills it, and waits until nobody listens any more.
     pub(crate) fn stop(&mut self) {
         self.kill();
         let began = Instant::now();
-        while self.listens() {
-            assert!(began.elapsed() < READY_WITHIN, "somebody still listens at port {}", self.port);
+        while self.port.is_some_and(listens) {
+            assert!(began.elapsed() < READY_WITHIN, "somebody still listens at port {:?}", self.port);
             thread::sleep(POLL_INTERVAL);
         }
     }
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 impl Drop for Server {
