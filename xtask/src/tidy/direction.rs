@@ -21,7 +21,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "lightning_db_sync",
         ],
     ),
-    ("crates/key_services", &["lightning_db", "lightning_db_crypto"]),
+    ("crates/key_services", &["lightning_db", "lightning_db_crypto", "lightning_db_recovery_key"]),
     ("crates/recovery_key", &["lightning_db", "lightning_db_crypto"]),
     ("crates/cli", &["lightning_db", "lightning_db_key_services", "lightning_db_recovery_key"]),
 ];
