@@ -62,7 +62,9 @@ pub(crate) fn for_each_parallel<T: Sync>(
         }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..PARALLEL_COPIES.min(items.len())).map(|_| scope.spawn(drain)).collect();
+        // Without another thread this one does it all.
+        let another = |_| thread::spawn_scoped(scope, drain).ok();
+        let others: Vec<_> = (1..PARALLEL_COPIES.min(items.len())).filter_map(another).collect();
         let own = drain();
         let join = |other: thread::ScopedJoinHandle<'_, Result<()>>| {
             other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

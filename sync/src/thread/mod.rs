@@ -6,6 +6,6 @@ mod real;
 mod simulated;
 
 #[cfg(not(feature = "simulation"))]
-pub use real::{JoinHandle, Scope, ScopedJoinHandle, is_current, scope, sleep, spawn};
+pub use real::{JoinHandle, Scope, ScopedJoinHandle, is_current, scope, sleep, spawn, spawn_scoped};
 #[cfg(feature = "simulation")]
-pub use simulated::{JoinHandle, Scope, ScopedJoinHandle, is_current, scope, sleep, spawn};
+pub use simulated::{JoinHandle, Scope, ScopedJoinHandle, is_current, scope, sleep, spawn, spawn_scoped};

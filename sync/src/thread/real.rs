@@ -13,6 +13,17 @@ pub fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
+/// Starts a thread that may borrow what lives longer than `scope`.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    std::thread::Builder::new().spawn_scoped(scope, work)
+}
+
 /// Whether the caller is the thread behind `handle`.
 #[must_use]
 pub fn is_current<T>(handle: &JoinHandle<T>) -> bool {

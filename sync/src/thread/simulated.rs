@@ -82,11 +82,11 @@ pub struct ScopedJoinHandle<'scope, T> {
 
 /// Lets `work` start threads that borrow, and waits until all of them ended.
 #[track_caller]
-pub fn scope<'env, T>(work: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> T) -> T {
+pub fn scope<'env, T>(work: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> T) -> T {
     let at = Location::caller();
     std::thread::scope(|threads| {
         let tasks = Arc::new(Mutex::new(Vec::new()));
-        let outcome = catch_unwind(AssertUnwindSafe(|| work(Scope { threads, tasks: Arc::clone(&tasks) })));
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&Scope { threads, tasks: Arc::clone(&tasks) })));
         // Waiting for a thread must not keep the turn from it.
         let tasks = std::mem::take(&mut *tasks.lock());
         tasks.into_iter().for_each(|task| wait_for(Some(task), at));
@@ -115,6 +115,18 @@ impl<'scope> Scope<'scope, '_> {
         in_task(|task| task.switch(at));
         ScopedJoinHandle { task: Some(id), thread }
     }
+}
+
+/// Starts a thread that may borrow what lives longer than `scope`.
+///
+/// # Errors
+/// None here: a simulation has threads for all.
+#[track_caller]
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    Ok(scope.spawn(work))
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
