@@ -220,7 +220,8 @@ impl Export<'_> {
             if let Some(after) = self.lost_after.take() {
                 self.lost(after, entry.before());
             }
-            let is_idle = piece.sequences.is_none() && piece.restore_points.is_empty();
+            let is_idle =
+                piece.sequences.is_none() && piece.restore_points.is_empty() && !piece.end.within_commit;
             self.idle.push((piece, entry, object));
             if !is_idle || info.accepted_through.is_some() {
                 self.add(store)?;

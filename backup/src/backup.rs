@@ -147,7 +147,7 @@ pub fn run_backup<E: From<BackupError>>(
     let archived = run.copy_log(&log)?;
     phases.end("log");
     merge_restore_points(&mut version, previous.as_ref(), &archived);
-    let record = run.record(&version, &archived, keyring, segment_bytes);
+    let record = run.record(&version, &archived, keyring, segment_bytes)?;
     let (record, bytes) = record.seal_backup(&version, &sealing, &*input.ctx.entropy)?;
     announce(run.announcement(&version, &archived, cursor))?;
     repository.append(record.number, &bytes)?;
@@ -332,7 +332,7 @@ impl Run<'_> {
         archived: &Archived,
         keyring: KeyringObject,
         new_segment_bytes: u64,
-    ) -> Record {
+    ) -> Result<Record> {
         let last_sequence = self.log_end(version, archived).map_or(SequenceNumber(0), |end| end.sequence);
         let backup = BackupManifest::new(
             version,
@@ -342,14 +342,14 @@ impl Run<'_> {
             archived.pieces.clone(),
             new_segment_bytes,
         );
-        Record {
+        Ok(Record {
             repository: self.repository.id(),
-            number: self.catalog.next_number(),
+            number: self.catalog.next_number()?,
             previous: self.catalog.newest(),
             created_micros: self.input.ctx.clock.now_micros(),
             body: RecordBody::Backup(Box::new(backup)),
             signer: None,
-        }
+        })
     }
 
     /// Somebody may have deleted what was counted on. Then the backup is void, and a record says so.

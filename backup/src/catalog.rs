@@ -9,7 +9,7 @@ use lightning_db_storage::manifest::Fork;
 
 use crate::history::Chain;
 use crate::manifest::{BackupManifest, KeyringObject, LogPiece, PreviousRecord, Record, RecordBody};
-use crate::{BackupError, Result};
+use crate::{BackupError, Result, layout};
 
 /// The records of a repository, by number.
 ///
@@ -178,9 +178,19 @@ impl Catalog {
     }
 
     /// The number of the next record.
-    #[must_use]
-    pub fn next_number(&self) -> u64 {
-        self.last_number() + 1
+    ///
+    /// # Errors
+    /// [`BackupError::Damaged`] when there is none: somebody wrote a record with the last number that there can be.
+    pub fn next_number(&self) -> Result<u64> {
+        let last = self.last_number();
+        if last >= layout::MAX_NUMBER {
+            return Err(BackupError::Damaged {
+                place: self.place().into(),
+                object: layout::manifest(last),
+                what: "it has the last number there can be, and leaves none for the next".into(),
+            });
+        }
+        Ok(last + 1)
     }
 
     pub(crate) fn last_number(&self) -> u64 {

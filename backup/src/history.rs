@@ -44,11 +44,12 @@ impl<'a> Chain<'a> {
     }
 
     /// The piece to begin with when all commits up to `known` are there: the last one that does not begin behind the
-    /// commit after it, nor in the middle of that.
+    /// commit after it, nor in the middle of that. In the middle of one that is there it may begin.
     pub(crate) fn start_for(&self, known: SequenceNumber) -> usize {
         let begins_in_time = |index: usize| {
             let inside = index.checked_sub(1).is_some_and(|before| {
-                self.pieces[index].follows(self.pieces[before]) && self.pieces[before].end.within_commit
+                let end = &self.pieces[before].end;
+                end.within_commit && end.newest_begun() > known && self.pieces[index].follows(self.pieces[before])
             });
             self.pieces[index].before() <= known && !inside
         };

@@ -24,7 +24,10 @@ pub(crate) const LOG: &str = "wal";
 /// Where the keyrings are.
 pub(crate) const KEYRINGS: &str = "keyrings";
 
-const MAX_NUMBER_DIGITS: usize = 16;
+/// Numbers of records have so many digits,
+const NUMBER_DIGITS: usize = 16;
+/// and so are at most this.
+pub(crate) const MAX_NUMBER: u64 = 9_999_999_999_999_999;
 
 pub(crate) fn manifest(number: u64) -> String {
     format!("{MANIFESTS}/{number:016}")
@@ -33,7 +36,7 @@ pub(crate) fn manifest(number: u64) -> String {
 /// The number of a manifest's name; `None` for every name that [`manifest`] does not make.
 pub(crate) fn parse_manifest(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(MANIFESTS)?.strip_prefix('/')?;
-    let canonical = digits.len() == MAX_NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let canonical = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|number| canonical && *number > 0)
 }
 

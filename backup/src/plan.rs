@@ -498,7 +498,7 @@ fn planned(legs: &[Leg<'_>], goal: Goal) -> Vec<PlannedLeg> {
         Goal::Time { .. } => true,
     };
     // What has nothing new is not opened: its data key may have been destroyed since.
-    let is_new = |piece: &LogPiece, after| piece.end.sequence > after || piece.end.within_commit;
+    let is_new = |piece: &LogPiece, after| piece.end.newest_begun() > after;
     let last = legs.len().saturating_sub(1);
     let leg = |(index, leg): (usize, &Leg<'_>)| {
         let new = leg.pieces.iter().skip_while(|piece| !is_new(piece, leg.after));

@@ -55,7 +55,7 @@ pub(crate) fn append(
 ) -> Result<()> {
     let record = Record {
         repository: repository.id(),
-        number: catalog.next_number(),
+        number: catalog.next_number()?,
         previous: catalog.newest(),
         created_micros: now_micros,
         body: RecordBody::Deletion { backup: number },

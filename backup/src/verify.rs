@@ -107,6 +107,9 @@ pub fn verify(
     Ok(report)
 }
 
+/// So many missing records in a row are named one by one.
+const MISSING_NAMED: usize = 1000;
+
 fn verify_records(catalog: &Catalog, report: &mut VerifyReport) {
     report.records = catalog.entries().count() as u64;
     for (number, error) in catalog.unreadable() {
@@ -116,11 +119,13 @@ fn verify_records(catalog: &Catalog, report: &mut VerifyReport) {
     let mut expected = 1;
     for entry in catalog.entries() {
         let number = entry.record.number;
-        while expected < number {
-            if !unreadable.contains(&expected) {
-                report.problem(layout::manifest(expected), "it is missing", vec![expected]);
-            }
-            expected += 1;
+        let missing = (expected..number).filter(|missing| !unreadable.contains(missing));
+        for missing in missing.take(MISSING_NAMED) {
+            report.problem(layout::manifest(missing), "it is missing", vec![missing]);
+        }
+        if (number - expected) as usize > MISSING_NAMED {
+            let what = format!("all records from {expected} to {} are missing, or most of them", number - 1);
+            report.problem(layout::MANIFESTS, what, Vec::new());
         }
         expected = number + 1;
         let unsigned = entry.record.signer.is_none();
@@ -139,7 +144,7 @@ fn verify_head(
 ) -> Result<()> {
     match head {
         Ok(Some(PreviousRecord { number, .. })) if number > catalog.last_number() => {
-            for missing in catalog.last_number() + 1..=number.min(catalog.last_number() + 1000) {
+            for missing in catalog.last_number() + 1..=number.min(catalog.last_number() + MISSING_NAMED as u64) {
                 report.problem(layout::manifest(missing), "it is missing", vec![missing]);
             }
         }

@@ -609,3 +609,25 @@ fn keyrings_of_an_unknown_key_are_told_and_go_when_asked_for() {
             .expect("the newest state is restored");
     }
 }
+
+/// A commit in several pieces of the log, and nothing behind it: none of them is opened again once the key is gone.
+#[test]
+fn the_log_of_a_large_last_commit_is_not_missed_with_its_data_key() {
+    let machine = Machine::new(21);
+    let db = machine.create(&small());
+    db.put(b"k", b"v").expect("put");
+    db.backup(REPOSITORY).expect("backup");
+    let large = Random(22).noise(20 << 20);
+    db.put(b"large", &large).expect("put");
+    let old = db.data_keys()[0].epoch;
+    db.rotate_data_key().expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+    db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
+    let report = verify(&machine, REPOSITORY, VerifyLevel::Restore);
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    let now = machine.environment().clock.now_micros().unsigned_abs();
+    let now = std::time::UNIX_EPOCH + std::time::Duration::from_micros(now);
+    for (place, target) in [("/latest", RecoveryTarget::Latest), ("/now", RecoveryTarget::Time(now))] {
+        restore(&machine, place, target).unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+}

@@ -165,8 +165,14 @@ impl Replay {
             let Some(part) = self.queue.get_mut(index) else { break };
             let mut offset = part.offset;
             while offset < part.end {
-                let Slot::Plausible(head) = part.cursor.peek(offset)? else {
-                    return Err(part.cursor.corrupt(offset, "a log frame is missing"));
+                let head = match part.cursor.peek(offset)? {
+                    Slot::Plausible(head) => head,
+                    // One whose length is zero may be there all the same.
+                    Slot::Empty | Slot::Damaged(_) => match part.cursor.read(offset)? {
+                        Place::Frame(head, _) => head,
+                        Place::Empty => return Err(part.cursor.corrupt(offset, "a log frame is missing")),
+                        Place::Damaged(what) => return Err(part.cursor.corrupt(offset, what)),
+                    },
                 };
                 match (head.kind, head.flags) {
                     (FrameKind::Commits, flags) => return Ok(flags & LAST_OF_LARGE != 0),
