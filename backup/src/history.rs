@@ -49,7 +49,9 @@ impl<'a> Chain<'a> {
         let begins_in_time = |index: usize| {
             let inside = index.checked_sub(1).is_some_and(|before| {
                 let end = &self.pieces[before].end;
-                end.within_commit && end.newest_begun() > known && self.pieces[index].follows(self.pieces[before])
+                end.within_commit
+                    && end.newest_begun() > known
+                    && self.pieces[index].follows(self.pieces[before])
             });
             self.pieces[index].before() <= known && !inside
         };

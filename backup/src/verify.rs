@@ -144,7 +144,9 @@ fn verify_head(
 ) -> Result<()> {
     match head {
         Ok(Some(PreviousRecord { number, .. })) if number > catalog.last_number() => {
-            for missing in catalog.last_number() + 1..=number.min(catalog.last_number() + MISSING_NAMED as u64) {
+            for missing in
+                catalog.last_number() + 1..=number.min(catalog.last_number() + MISSING_NAMED as u64)
+            {
                 report.problem(layout::manifest(missing), "it is missing", vec![missing]);
             }
         }

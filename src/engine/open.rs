@@ -354,12 +354,14 @@ fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
     Err(Error::AlreadyExists { what: path.display().to_string() })
 }
 
-/// Removes what a failed creation left. Only called for a directory that was free, with its lock in hand.
+/// Removes what a failed creation left. Only called for a directory that was free, with its lock in hand. A keyring is
+/// not overwritten before: there is nothing yet that it could open, and one of zeros whose removal a power cut undoes
+/// would count as damaged, and not as part of a creation that was never completed.
 fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
     let ours = |role: &FileRole| *role != FileRole::Foreign;
     for entry in directory::list(vfs, path).unwrap_or_default().into_iter().filter(|entry| ours(&entry.role))
     {
-        let _ = directory::remove(vfs, &path.join(entry.name));
+        let _ = vfs.remove_file(&path.join(entry.name));
     }
     if is_new {
         let _ = vfs.remove_dir(path);

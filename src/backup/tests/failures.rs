@@ -210,3 +210,30 @@ fn of_two_backups_in_a_row_that_were_not_heard_of_the_first_stays_known() {
         }
     }
 }
+
+#[test]
+fn a_forged_record_with_the_last_number_is_told_and_no_backup_is_lost_behind_it() {
+    let mut world = World::new(35);
+    world.commits(10);
+    world.backup();
+    let store = store_at(&world.environment.vfs, Path::new("/repo")).expect("a store");
+    let repository = Repository::open(Arc::clone(&store)).expect("a repository");
+    let mut record =
+        repository.catalog().expect("a catalog").entries().last().expect("a backup").record.clone();
+    record.number = 9_999_999_999_999_999;
+    record.body = RecordBody::Deletion { backup: 7 };
+    record.signer = None;
+    let bytes = record.encode_deletion(None);
+    store
+        .put_if_absent("manifests/9999999999999999", &mut |sink| sink.write(&bytes))
+        .expect("whoever can write there can do this");
+    world.commits(5);
+    let refused = world.db.backup("/repo").expect_err("no number is left");
+    assert!(refused.to_string().contains("the last number"), "{refused}");
+    let options = VerifyOptions::default();
+    let report = Database::verify_repository_with(&world.environment, "/repo", options, &NoProgress);
+    let report = report.expect("verified, without an entry for each number");
+    assert!(report.problems.len() < 2000 && !report.is_sound());
+    let (_, model) = world.restore(RecoveryTarget::Backup(1), false).expect("what is there is there");
+    assert_eq!(model, world.states[world.states.len() - 6].1, "as it was backed up");
+}
