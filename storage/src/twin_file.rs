@@ -279,7 +279,8 @@ pub fn destroy_file(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
 /// # Errors
 /// What the system reports, as of removing it.
 pub fn wipe_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
-    if !has_other_names(vfs, path)
+    // Where the system does not say how many names a file has, it may have another one.
+    if vfs.metadata(path).is_ok_and(|found| found.links == Some(1))
         && let Ok(file) = vfs.open(path, OpenHow::ReadWrite)
         && let Err(error) = overwrite(&*file)
     {
@@ -288,9 +289,12 @@ pub fn wipe_file(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
     vfs.remove_file(path)
 }
 
-/// Whether the file at `path` has another name, too.
+/// Whether the file at `path` has another name, too, or may have: the system reports an error.
 pub fn has_other_names(vfs: &dyn Vfs, path: &Path) -> bool {
-    vfs.metadata(path).is_ok_and(|found| found.links.is_some_and(|links| links > 1))
+    match vfs.metadata(path) {
+        Ok(found) => found.links.is_some_and(|links| links > 1),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 fn overwrite(file: &dyn VfsFile) -> std::io::Result<()> {
