@@ -103,9 +103,9 @@ fn check_unlogged(input: &LogInput<'_>, catalog: &Catalog) -> Result<()> {
     if input.cursor.and_then(|cursor| cursor.announced_trees).is_some_and(|announced| announced == trees()) {
         return Ok(());
     }
+    let segments = &input.manifest.segments;
     let has = |object: &crate::SegmentObject| {
-        let mut segments = input.manifest.segments.iter();
-        segments.any(|info| info.id == object.id && info.content_hash == object.hash)
+        segments.iter().any(|info| info.id == object.id && info.content_hash == object.hash)
     };
     if backup.flushed_sequence <= input.manifest.flushed_sequence && backup.segments.iter().all(has) {
         return Ok(());
