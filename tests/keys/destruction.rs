@@ -32,6 +32,12 @@ fn fill(db: &Database, model: &mut Model, seed: u64) {
     }
 }
 
+/// Draws a new data key and moves everything under it.
+fn leave_data_key(db: &Database) {
+    db.rotate_data_key().expect("rotate");
+    db.reseal(&NoProgress).expect("reseal");
+}
+
 /// Everything on the disk that opens as a keyring with the key, with the data keys in it. The attacker has the key.
 fn keyrings_on_disk(machine: &Machine) -> Vec<(PathBuf, Vec<EpochId>)> {
     keyrings_opened_by(machine, &KeySource::raw(KEY))
@@ -327,8 +333,7 @@ fn checkpoints_go_with_a_data_key_only_by_force() {
     fill(&db, &mut model, 1);
     let old = db.data_keys()[0].epoch;
     db.create_named_checkpoint("kept").expect("checkpoint");
-    db.rotate_data_key().expect("rotate");
-    db.reseal(&NoProgress).expect("reseal");
+    leave_data_key(&db);
     let refused = db
         .destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress)
         .expect_err("a checkpoint needs it");
@@ -348,8 +353,7 @@ fn nothing_is_given_up_for_a_data_key_that_stays() {
     fill(&db, &mut model, 1);
     let old = db.data_keys()[0].epoch;
     db.create_named_checkpoint("kept").expect("checkpoint");
-    db.rotate_data_key().expect("rotate");
-    db.reseal(&NoProgress).expect("reseal");
+    leave_data_key(&db);
     db.add_key(KeySource::raw([2; 32]), "second").expect("add");
     db.remove_key(db.key_slots()[0].id).expect("remove");
     let refused = db.destroy_data_key(old, &by_force(), &NoProgress);
@@ -620,8 +624,7 @@ fn the_log_of_a_large_last_commit_is_not_missed_with_its_data_key() {
     let large = Random(22).noise(20 << 20);
     db.put(b"large", &large).expect("put");
     let old = db.data_keys()[0].epoch;
-    db.rotate_data_key().expect("rotate");
-    db.reseal(&NoProgress).expect("reseal");
+    leave_data_key(&db);
     db.destroy_data_key(old, &DestroyDataKeyOptions::default(), &NoProgress).expect("destroy");
     let report = verify(&machine, REPOSITORY, VerifyLevel::Restore);
     assert!(report.is_sound(), "{:#?}", report.problems);
