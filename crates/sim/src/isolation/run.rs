@@ -70,17 +70,20 @@ pub fn run(choice: Choice) -> Result<Run, String> {
     if choice.schedule == Schedule::Threads {
         return Ok(make(choice));
     }
-    // Each level and mode has schedules of its own.
-    let seed = choice.seed * 6 + choice.level as u64 * 2 + u64::from(choice.optimistic);
-    let mut options = simulation::Options::new(seed);
+    let mut options = simulation::Options::new(own_seed(choice));
     // Locks and transactions time out after milliseconds. Longer steps would leave nothing else.
     options.tick = options.tick.min(Duration::from_micros(5));
     let report = simulation::run(options, move || make(choice)).map_err(|failure| failure.to_string())?;
     Ok(Run { trace: report.trace, ..report.value })
 }
 
+/// Each level and mode has lives and schedules of its own: twelve histories of one seed shall not be all alike.
+fn own_seed(choice: Choice) -> u64 {
+    choice.seed.wrapping_mul(6).wrapping_add(choice.level as u64 * 2 + u64::from(choice.optimistic))
+}
+
 fn make(choice: Choice) -> Run {
-    let mut random = Random::new(choice.seed);
+    let mut random = Random::new(own_seed(choice));
     let guards = choice.level == Level::ReadCommitted && !choice.optimistic;
     let world = World {
         schedule: choice.schedule,
