@@ -236,8 +236,8 @@ pub(crate) fn settle(process: &Process<'_>, db: &Database, found: &mut Found) ->
     run.count_recovery();
     run.learn_slots(&db.key_slots())?;
     let strikes = process.strikes();
-    let Some(log) = process.expect_since(strikes, "audit log", db.audit_log())? else { return Ok(()) };
-    if let Some(problem) = log.problem {
+    let log = process.expect_since(strikes, "audit log", db.audit_log())?;
+    if let Some(problem) = log.and_then(|log| log.problem) {
         return bug(format!("the audit log: {problem}"));
     }
     let named = db.named_checkpoints();
