@@ -63,12 +63,10 @@ impl Place {
     /// What `error` means, while the token was asked to do `what`.
     pub(super) fn fault(&self, what: &str, error: &Error) -> CryptoError {
         let reason = format!("{what}: {error}");
-        let disabled = |how: &str| CryptoError::KeyDisabled {
-            provider: self.to_string(),
-            reason: format!("{how} ({reason})"),
-        };
+        let name = &self.name;
+        let disabled = |how: &str| name.disabled(format!("{how} ({reason})"));
         match code(error) {
-            None => self.unreachable(&reason),
+            None => name.unreachable(reason),
             Some(
                 RvError::CryptokiNotInitialized
                 | RvError::SessionClosed
@@ -81,14 +79,14 @@ impl Place {
                 | RvError::TokenNotPresent
                 | RvError::TokenNotRecognized
                 | RvError::SlotIdInvalid,
-            ) => self.unreachable(&reason),
-            Some(RvError::PinLocked) => self.refused(
+            ) => name.unreachable(reason),
+            Some(RvError::PinLocked) => name.refused(
                 "the token has locked its PIN after wrong ones: its security officer can set a new one",
             ),
-            Some(RvError::PinExpired) => self.refused("the PIN has expired: set a new one"),
-            Some(RvError::UserPinNotInitialized) => self.refused("the token has no user PIN yet: set one"),
+            Some(RvError::PinExpired) => name.refused("the PIN has expired: set a new one"),
+            Some(RvError::UserPinNotInitialized) => name.refused("the token has no user PIN yet: set one"),
             Some(RvError::UserNotLoggedIn) => {
-                self.refused(&format!("it wants a PIN: give pin-source=file:PATH ({reason})"))
+                name.refused(format!("it wants a PIN: give pin-source=file:PATH ({reason})"))
             }
             Some(
                 RvError::KeyFunctionNotPermitted | RvError::ActionProhibited | RvError::KeyUnextractable,
@@ -100,7 +98,7 @@ impl Place {
                 | RvError::UnwrappingKeySizeRange
                 | RvError::KeyTypeInconsistent,
             ) => disabled("it is not an AES key"),
-            Some(_) => self.failed(&reason),
+            Some(_) => name.failed(reason),
         }
     }
 }

@@ -11,13 +11,12 @@ mod token;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use self::token::Token;
-use super::{KeyProvider, SecretPlace, SlotContext, WrappedBy, WrappedKey};
+use super::{KeyProvider, ProviderName, SecretPlace, SlotContext, WrappedBy, WrappedKey};
 use crate::{CryptoError, Entropy, SecretKey, ServiceUri, UriGrammar};
 
 const GRAMMAR: UriGrammar = UriGrammar {
@@ -47,6 +46,8 @@ struct Place {
     id: Option<Vec<u8>>,
     pin: Option<SecretPlace>,
     timeout: Duration,
+    /// The URI, without what only says how to get there.
+    name: ProviderName,
 }
 
 impl Pkcs11Provider {
@@ -64,7 +65,20 @@ impl Pkcs11Provider {
         if uri.get("type").is_some_and(|class| class != "secret-key") {
             return Err(uri.bad("type", "only a secret key can wrap: type=secret-key"));
         }
+        let parts = ["token", "serial", "object", "id"]
+            .into_iter()
+            .filter_map(|name| {
+                let value = text(name)?;
+                // An id is bytes.
+                Some(if name == "id" {
+                    format!("id={}", hex::encode(value))
+                } else {
+                    format!("{name}={value}")
+                })
+            })
+            .collect::<Vec<_>>();
         let place = Place {
+            name: ProviderName::new(format!("pkcs11:{}", parts.join(";"))),
             module: uri.require("module-path")?.into(),
             token: text("token"),
             serial: text("serial"),
@@ -87,23 +101,9 @@ impl Pkcs11Provider {
         &self,
         work: impl FnOnce(&Token<'_>) -> Result<T, CryptoError> + Send + 'static,
     ) -> Result<T, CryptoError> {
-        let (sender, receiver) = mpsc::channel();
         let place = Arc::clone(&self.0);
         let deadline = Instant::now() + place.timeout;
-        let worker = thread::Builder::new().name("lightning-pkcs11".into());
-        let started = worker.spawn(move || {
-            // Nobody listens any more if the token was too slow.
-            sender.send(Token::with(&place, deadline, work)).ok();
-        });
-        started.map_err(|error| self.0.unreachable(&format!("no thread could be started: {error}")))?;
-        match receiver.recv_timeout(self.0.timeout) {
-            Ok(outcome) => outcome,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(self.0.unreachable(&format!(
-                "the module did not answer within {} seconds",
-                self.0.timeout.as_secs()
-            ))),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(self.0.failed("its module made a thread panic")),
-        }
+        self.0.name.within(self.0.timeout, move || Token::with(&place, deadline, work))
     }
 }
 
@@ -125,51 +125,16 @@ impl KeyProvider for Pkcs11Provider {
     }
 
     fn unwrap(&self, ctx: &SlotContext, wrapped: &WrappedKey) -> Result<SecretKey, CryptoError> {
-        let name = self.0.to_string();
-        let by = WrappedBy::from_params(&name, ctx, &wrapped.params)?;
+        let by = self.0.name.wrapped_by(ctx, wrapped)?;
         let bytes = wrapped.bytes.clone();
         let payload = self.on_token(move |token| token.unwrap(&by, &bytes))?;
-        ctx.accept(&name, &payload, wrapped)
-    }
-}
-
-impl Place {
-    fn unreachable(&self, reason: &str) -> CryptoError {
-        CryptoError::Unreachable { provider: self.to_string(), reason: reason.into() }
-    }
-
-    fn refused(&self, reason: &str) -> CryptoError {
-        CryptoError::Refused { provider: self.to_string(), reason: reason.into() }
-    }
-
-    fn failed(&self, reason: &str) -> CryptoError {
-        CryptoError::Provider { name: self.to_string(), reason: reason.into() }
-    }
-
-    fn ambiguous(&self, reason: String) -> CryptoError {
-        CryptoError::InvalidKey { source_name: self.to_string(), reason }
-    }
-}
-
-/// As a URI, without what only says how to get there.
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.id.as_ref().map(hex::encode);
-        let parts = [("token", &self.token), ("serial", &self.serial), ("object", &self.object), ("id", &id)];
-        let mut separator = "pkcs11:";
-        for (name, value) in parts {
-            if let Some(value) = value {
-                write!(f, "{separator}{name}={value}")?;
-                separator = ";";
-            }
-        }
-        Ok(())
+        ctx.accept(self.0.name.as_ref(), &payload, wrapped)
     }
 }
 
 impl fmt::Debug for Pkcs11Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        self.0.name.fmt(f)
     }
 }
 

@@ -58,9 +58,9 @@ impl Token<'_> {
     ) -> Result<T, CryptoError> {
         let module = modules::load(&place.module, deadline).map_err(|error| {
             let reason = format!("the module {} cannot be used: {error}", place.module.display());
-            place.unreachable(&format!("{reason}: see module-path="))
+            place.name.unreachable(format!("{reason}: see module-path="))
         })?;
-        let busy = || place.unreachable("its module was busy the whole time");
+        let busy = || place.name.unreachable("its module was busy the whole time");
         let module = module.ok_or_else(busy)?;
         let _turn = module.take_turn(deadline).ok_or_else(busy)?;
         let entered = match enter(place, &module.context) {
@@ -91,7 +91,7 @@ impl Token<'_> {
         };
         let chosen = METHODS.into_iter().find(|(_, mechanism, _)| can_wrap(*mechanism));
         let (method, _, mechanism) =
-            chosen.ok_or_else(|| self.place.failed("the token cannot do AES key wrap"))?;
+            chosen.ok_or_else(|| self.place.name.failed("the token cannot do AES key wrap"))?;
         let mut attributes = session_object();
         attributes.push(Attribute::Value(payload.to_vec()));
         let object = self.session.create_object(&attributes);
@@ -118,7 +118,7 @@ impl Token<'_> {
         self.forget(object);
         match value.map_err(|error| self.place.fault("to read what it unwrapped", &error))?.pop() {
             Some(Attribute::Value(value)) if !value.is_empty() => Ok(Zeroizing::new(value)),
-            _ => Err(self.place.failed("it does not let what it unwrapped be read")),
+            _ => Err(self.place.name.failed("it does not let what it unwrapped be read")),
         }
     }
 
@@ -129,20 +129,15 @@ impl Token<'_> {
         // A token that is about to be lost says so in the same words; then it has no answer to anything else, either.
         let alive = self.session.get_attributes(self.key, &[AttributeType::KeyType]);
         if let Some(lost) = alive.err().filter(|_| faults::is_vague(error)) {
-            return self.place.unreachable(&format!("to unwrap: {error}; and then: {lost}"));
+            return self.place.name.unreachable(format!("to unwrap: {error}; and then: {lost}"));
         }
         if by.key != self.name {
-            return CryptoError::WrongKey {
-                what: format!("{} wrapped this, and {} does not open it", by.key, self.name),
-            };
+            return self.place.name.wrong_key(by, &self.name);
         }
-        CryptoError::Tampered {
-            provider: self.place.to_string(),
-            reason: format!(
-                "{} does not open it: it was changed, or the key was replaced by one of the same name ({error})",
-                self.name
-            ),
-        }
+        self.place.name.tampered(format!(
+            "{} does not open it: it was changed, or the key was replaced by one of the same name ({error})",
+            self.name
+        ))
     }
 
     /// It would go with the session, a moment later.
@@ -180,10 +175,10 @@ fn find_token(place: &Place, context: &Pkcs11) -> Result<(Slot, TokenInfo), Fail
     if found.len() > 1 {
         let serials: Vec<_> = found.iter().map(|(_, info)| info.serial_number().to_owned()).collect();
         let reason = format!("{} tokens fit: add serial= with one of {}", found.len(), serials.join(", "));
-        return Err(place.ambiguous(reason).into());
+        return Err(place.name.unusable(reason).into());
     }
     found.pop().ok_or_else(|| {
-        place.unreachable("no slot holds this token: connect it, and see token= and serial=").into()
+        place.name.unreachable("no slot holds this token: connect it, and see token= and serial=").into()
     })
 }
 
@@ -193,6 +188,7 @@ fn log_in(place: &Place, session: &Session, info: &TokenInfo) -> Result<bool, Fa
     }
     if info.user_pin_locked() {
         return Err(place
+            .name
             .refused("the token has locked its PIN: its security officer can set a new one")
             .into());
     }
@@ -200,18 +196,19 @@ fn log_in(place: &Place, session: &Session, info: &TokenInfo) -> Result<bool, Fa
         if info.protected_authentication_path() {
             return ended(session.login(UserType::User, None));
         }
-        return Err(place.refused("it wants a PIN: give pin-source=file:PATH").into());
+        return Err(place.name.refused("it wants a PIN: give pin-source=file:PATH").into());
     };
     let pin = source.read()?;
-    let wrong =
-        || place.refused(&format!("the PIN in {source} is wrong; it was tried once, to not lock the token"));
+    let wrong = || {
+        place.name.refused(format!("the PIN in {source} is wrong; it was tried once, to not lock the token"))
+    };
     let serial = info.serial_number();
     if modules::is_refused(&place.module, serial, &pin) {
         return Err(wrong().into());
     }
     if info.user_pin_final_try() {
         let reason = "the token says that one more wrong PIN locks it: log in once with its own tools, which resets that";
-        return Err(place.refused(reason).into());
+        return Err(place.name.refused(reason).into());
     }
     match session.login(UserType::User, Some(&AuthPin::from(pin.to_string()))) {
         Err(error) if faults::is_wrong_pin(&error) => {
@@ -238,13 +235,12 @@ fn find_key(place: &Place, session: &Session) -> Result<ObjectHandle, Failure> {
     let found = session.find_objects(&wanted).map_err(during("to look for the key"))?;
     match found[..] {
         [key] => Ok(key),
-        [] => Err(CryptoError::NoSuchKey {
-            provider: place.to_string(),
-            reason: "the token has no secret key of this name that this PIN can see: see object= and id="
-                .into(),
+        [] => {
+            let reason =
+                "the token has no secret key of this name that this PIN can see: see object= and id=";
+            Err(place.name.no_such_key(reason).into())
         }
-        .into()),
-        _ => Err(place.ambiguous(format!("{} secret keys fit: add id=", found.len())).into()),
+        _ => Err(place.name.unusable(format!("{} secret keys fit: add id=", found.len())).into()),
     }
 }
 
