@@ -77,9 +77,19 @@ fn key_uri(data: &[u8]) {
                 + &KeySource::from_uri("passphrase:x").expect_err("a passphrase").to_string()
                 + &KeySource::from_uri("passphrase:prompt").expect_err("nobody to ask").to_string()
                 + &KeySource::from_uri("x:x").expect_err("no such kind").to_string()
-                + &["pkcs11:x", "awskms:x", "keyring:x", "kmip:x", "recovery-file:x", "tpm:x", "vault:x"]
-                    .map(|uri| KeySource::from_uri(uri).expect_err("elsewhere").to_string())
-                    .concat();
+                + &[
+                    "pkcs11:x",
+                    "awskms:x",
+                    "azurekv:x",
+                    "gcpkms:x",
+                    "keyring:x",
+                    "kmip:x",
+                    "recovery-file:x",
+                    "tpm:x",
+                    "vault:x",
+                ]
+                .map(|uri| KeySource::from_uri(uri).expect_err("elsewhere").to_string())
+                .concat();
             let told = format!("{error} {error:?}");
             let repeated = rest.len() >= SECRET_LEN && told.contains(rest) && !constant.contains(rest);
             assert!(!repeated, "an error repeats what may be a key");

@@ -13,9 +13,11 @@ const FORMS: &str = "file:PATH, env:NAME, passphrase-file:PATH, passphrase-env:N
                      passphrase:prompt, exec:PROGRAM";
 
 /// Kinds of key source that other crates or features bring, and which.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("pkcs11", "build with the feature `pkcs11`"),
     ("awskms", "use lightning_db_key_services::key_source, with the feature `awskms`"),
+    ("azurekv", "use lightning_db_key_services::key_source, with the feature `azurekv`"),
+    ("gcpkms", "use lightning_db_key_services::key_source, with the feature `gcpkms`"),
     ("keyring", "use lightning_db_key_services::key_source, with the feature `keyring`"),
     ("kmip", "use lightning_db_key_services::key_source, with the feature `kmip`"),
     ("recovery-file", "use lightning_db_key_services::key_source, with the feature `recovery`"),

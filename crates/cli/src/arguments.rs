@@ -23,6 +23,10 @@ Keys are named by a URI, never typed themselves:
                          sealed by this machine's TPM 2.0 (where built with the feature tpm)
   awskms:ARN-OR-alias/NAME?region=R
                          a key of AWS KMS
+  azurekv://VAULT/keys/NAME
+                         a key of Azure Key Vault (where built with the feature azurekv; never tried with Azure)
+  gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K
+                         a key of Google Cloud KMS (where built with the feature gcpkms; never tried with Google)
   kmip:ID?server=HOST:PORT&ca-file=P&cert-file=P&key-file=P
                          a key of a KMIP server
   vault:MOUNT/KEY?address=URL&token-file=PATH

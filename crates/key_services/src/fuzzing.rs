@@ -19,6 +19,10 @@ pub const SERVICE_URI: Target = Target {
         let uris = [
             "awskms:arn:aws:kms:eu-west-1:123456789012:key/1234-ab?endpoint=http://127.0.0.1:5000",
             "awskms:alias/k?region=us-east-1&profile=p&timeout=3",
+            "azurekv://v.vault.azure.net/keys/k/0123?algorithm=A256KW&connect=[::1]:443&ca-file=/c",
+            "azurekv://v/keys/k?secret=correct-horse",
+            "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?endpoint=https://kms.example&timeout=9",
+            "gcpkms://projects/correct-horse",
             "keyring:my%20db?timeout=5",
             "kmip:42?server=[::1]:5696&ca-file=/ca&cert-file=/cert&key-file=/key",
             "pkcs11:token=safe;object=k;type=secret-key?module-path=/m.so&pin-source=file:/pin",
@@ -34,7 +38,8 @@ pub const SERVICE_URI: Target = Target {
 };
 
 const SECRET_LEN: usize = 8;
-const SCHEMES: [&str; 7] = ["awskms", "keyring", "kmip", "pkcs11", "recovery-file", "tpm", "vault"];
+const SCHEMES: [&str; 9] =
+    ["awskms", "azurekv", "gcpkms", "keyring", "kmip", "pkcs11", "recovery-file", "tpm", "vault"];
 
 fn service_uri(data: &[u8]) {
     let Ok(uri) = std::str::from_utf8(data) else { return };

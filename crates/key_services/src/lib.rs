@@ -1,7 +1,8 @@
 //! Key services for lightning_db: where its keys come from when they are kept elsewhere.
 //!
 //! [`key_source`] reads all key URIs: those of this crate's services and those that the library
-//! itself reads. Each service is a feature; all are on by default but `tpm`, which is linked with a library of the system.
+//! itself reads. Each service is a feature; all are on by default but `tpm`, which is linked with a library of the system, and
+//! `azurekv` and `gcpkms`, which bring many crates and were never tried with the real service.
 //!
 //! ```
 //! use lightning_db_key_services::key_source;
@@ -13,17 +14,23 @@
 //! # Ok::<(), lightning_db_crypto::CryptoError>(())
 //! ```
 
-#[cfg(any(feature = "awskms", feature = "vault"))]
+#[cfg(any(feature = "awskms", feature = "gcpkms", feature = "vault"))]
 mod address;
 #[cfg(feature = "awskms")]
 mod awskms;
+#[cfg(feature = "azurekv")]
+mod azurekv;
+#[cfg(any(feature = "azurekv", feature = "gcpkms"))]
+mod causes;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(feature = "gcpkms")]
+mod gcpkms;
 #[cfg(feature = "keyring")]
 mod keyring;
 #[cfg(feature = "kmip")]
 mod kmip;
-#[cfg(any(feature = "awskms", feature = "keyring"))]
+#[cfg(any(feature = "awskms", feature = "azurekv", feature = "gcpkms", feature = "keyring"))]
 mod runtime;
 #[cfg(feature = "tpm")]
 mod tpm;
@@ -36,6 +43,10 @@ use lightning_db_crypto::{CryptoError, KeyProvider, KeySource};
 
 #[cfg(feature = "awskms")]
 pub use awskms::AwsKmsProvider;
+#[cfg(feature = "azurekv")]
+pub use azurekv::AzureKvProvider;
+#[cfg(feature = "gcpkms")]
+pub use gcpkms::GcpKmsProvider;
 #[cfg(feature = "keyring")]
 pub use keyring::KeyringProvider;
 #[cfg(feature = "kmip")]
@@ -69,6 +80,10 @@ pub fn key_source(uri: &str) -> Result<KeySource, CryptoError> {
     let provider: Arc<dyn KeyProvider> = match uri.split_once(':').map(|(scheme, _)| scheme) {
         #[cfg(feature = "awskms")]
         Some("awskms") => Arc::new(AwsKmsProvider::from_uri(uri)?),
+        #[cfg(feature = "azurekv")]
+        Some("azurekv") => Arc::new(AzureKvProvider::from_uri(uri)?),
+        #[cfg(feature = "gcpkms")]
+        Some("gcpkms") => Arc::new(GcpKmsProvider::from_uri(uri)?),
         #[cfg(feature = "keyring")]
         Some("keyring") => Arc::new(KeyringProvider::from_uri(uri)?),
         #[cfg(feature = "kmip")]

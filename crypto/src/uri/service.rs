@@ -113,6 +113,11 @@ impl ServiceUri {
         self.wrong(at, reason)
     }
 
+    /// The error for a path that is wrong behind its first `chars` characters.
+    pub fn bad_at(&self, chars: usize, reason: &str) -> CryptoError {
+        self.wrong(self.path_at + chars, reason)
+    }
+
     /// The error for something that is missing.
     pub fn invalid(&self, reason: &str) -> CryptoError {
         CryptoError::InvalidKey {

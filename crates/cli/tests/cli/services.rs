@@ -33,6 +33,10 @@ fn a_mistake_in_a_uri_is_pointed_at_and_no_secret_repeated() {
         ("vault:t/k?address=http://127.0.0.1:1&token=4711", "at character 38: token= is refused"),
         ("vault:t/k?address=http://vault.example&token-file=4711", "at character 19: "),
         ("awskms:alias/k?regoin=4711", "at character 16: there is no such name (is it region=?)"),
+        #[cfg(feature = "azurekv")]
+        ("azurekv://v/keys/k?secret=4711", "at character 20: secret= is refused"),
+        #[cfg(feature = "gcpkms")]
+        ("gcpkms://projects/p/location/4711", "at character 21: locations/ is expected here"),
         ("kmip:1?server=4711", "at character 15: HOST:PORT"),
     ] {
         for command in [&["get", "db", "k", "--key", uri][..], &["keys", "add", "db", uri]] {

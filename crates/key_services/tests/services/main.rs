@@ -36,9 +36,20 @@
 //! `support/between.rs` stands before a server and passes on what it is not told to answer itself;
 //! `tpm/tap.rs` passes everything on and remembers it.
 //!
-//! The TPM's tests need the feature `tpm`, with which `cargo xtask test` builds them.
+//! Google Cloud KMS and Azure Key Vault are not in the table: no real part of theirs can be had, so all that is shown of
+//! them is shown by a double of the whole service (`gcpkms/double.rs`, `azurekv/double.rs`): not there at creation, at opening
+//! and in a rotation, slow, throttling, refusing, no such key, key disabled, another key, wrapped key changed or of another
+//! database, a lying service, no credentials, for Google also what is damaged on the way, for Azure also a certificate that
+//! nobody vouches for and a demand for a token of another service.
+//!
+//! The tests of TPM, Google and Azure need the features `tpm`, `gcpkms` and `azurekv`, with which `cargo xtask test` builds
+//! them.
 
 mod awskms;
+#[cfg(feature = "azurekv")]
+mod azurekv;
+#[cfg(feature = "gcpkms")]
+mod gcpkms;
 mod keyring;
 mod kmip;
 mod pkcs11;

@@ -1,11 +1,13 @@
-//! A double of a slow, throttling or lying service: it stands between the database and the real one.
+//! A double of a slow, throttling or lying service: it stands between the database and the real one, or there is none.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What to do with a request.
 pub(crate) enum Action {
@@ -13,6 +15,9 @@ pub(crate) enum Action {
     Pass,
     /// Answer with this status and body.
     Answer(u16, String),
+    /// Ask for a token, as a vault does of who brings none.
+    #[cfg(feature = "azurekv")]
+    Challenge(String),
     /// Say nothing, and keep the connection.
     Hang,
     /// Close the connection.
@@ -38,7 +43,19 @@ pub(crate) struct Between {
 impl Between {
     /// Stands before the service at port `real`; it passes everything on until it is told otherwise.
     pub(crate) fn before(real: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::listen(0, real, None)
+    }
+
+    /// Stands at a port (any, for 0) for a service that cannot be had; it hangs up until it is told what to answer.
+    #[cfg(any(feature = "azurekv", feature = "gcpkms"))]
+    pub(crate) fn alone(port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
+        let between = Self::listen(port, 0, tls);
+        between.set(|_| Action::Hangup);
+        between
+    }
+
+    fn listen(port: u16, real: u16, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let between = Self {
             port: listener.local_addr().expect("an address").port(),
             decide: Arc::new(Mutex::new(Arc::new(|_: &Request| Action::Pass))),
@@ -52,10 +69,15 @@ impl Between {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                let (Ok(stream), decide, seen) = (stream, Arc::clone(&decide), Arc::clone(&seen)) else {
-                    continue;
-                };
-                thread::spawn(move || serve(stream, real, &decide, &seen));
+                let Ok(stream) = stream else { continue };
+                let (decide, seen, tls) = (Arc::clone(&decide), Arc::clone(&seen), tls.clone());
+                thread::spawn(move || match tls {
+                    None => serve(stream, real, &decide, &seen),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).expect("a connection");
+                        serve(StreamOwned::new(connection, stream), real, &decide, &seen)
+                    }
+                });
             }
         });
         between
@@ -80,7 +102,12 @@ impl Drop for Between {
     }
 }
 
-fn serve(mut stream: TcpStream, real: u16, decide: &Mutex<Arc<Decide>>, seen: &AtomicUsize) -> Option<()> {
+fn serve(
+    mut stream: impl Read + Write,
+    real: u16,
+    decide: &Mutex<Arc<Decide>>,
+    seen: &AtomicUsize,
+) -> Option<()> {
     let request = read(&mut stream)?;
     seen.fetch_add(1, Ordering::Relaxed);
     let decide = Arc::clone(&*decide.lock().expect("a lock"));
@@ -93,13 +120,20 @@ fn serve(mut stream: TcpStream, real: u16, decide: &Mutex<Arc<Decide>>, seen: &A
             );
             stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
         }
+        #[cfg(feature = "azurekv")]
+        Action::Challenge(how) => {
+            let head = format!(
+                "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {how}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).ok()?;
+        }
         Action::Hang => thread::sleep(Duration::from_secs(30)),
         Action::Hangup => {}
     }
-    stream.shutdown(Shutdown::Both).ok()
+    stream.flush().ok()
 }
 
-fn read(stream: &mut TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -119,7 +153,7 @@ fn read(stream: &mut TcpStream) -> Option<Request> {
 }
 
 /// Asks the real service, for this one request.
-fn pass(request: &Request, stream: &mut TcpStream, real: u16) -> Option<()> {
+fn pass(request: &Request, stream: &mut impl Write, real: u16) -> Option<()> {
     let mut service = TcpStream::connect(("127.0.0.1", real)).ok()?;
     let lines =
         request.head.trim_end().lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));

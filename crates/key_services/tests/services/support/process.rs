@@ -25,7 +25,16 @@ pub(crate) fn with_folder(
     let folder = tempfile::tempdir().expect("a folder");
     let mut again = Command::new(env::current_exe().expect("this program"));
     again.args([name, "--exact", "--nocapture", "--test-threads=1"]).env(FOLDER, folder.path());
-    for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
+    for variable in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_TENANT_ID",
+    ] {
         again.env_remove(variable);
     }
     let output = run(again.envs(variables(folder.path())));
