@@ -345,23 +345,34 @@ fn claim_directory(vfs: &dyn Vfs, path: &Path) -> Result<bool> {
 /// Refuses a directory that holds anything but what a creation leaves that a crash interrupts before there is a manifest:
 /// nothing can have been stored with that.
 fn require_free(vfs: &dyn Vfs, path: &Path) -> Result<()> {
-    let is_free = |role: &FileRole| {
-        matches!(role, FileRole::Lock | FileRole::Keyring | FileRole::Audit | FileRole::Temporary)
-    };
-    if directory::list(vfs, path)?.iter().all(|entry| is_free(&entry.role)) {
+    if directory::list(vfs, path)?.iter().all(|entry| is_before_manifest(&entry.role)) {
         return Ok(());
     }
     Err(Error::AlreadyExists { what: path.display().to_string() })
 }
 
+fn is_before_manifest(role: &FileRole) -> bool {
+    matches!(role, FileRole::Lock | FileRole::Keyring | FileRole::Audit | FileRole::Temporary)
+}
+
 /// Removes what a failed creation left. Only called for a directory that was free, with its lock in hand. A keyring is
 /// not overwritten before: there is nothing yet that it could open, and one of zeros whose removal a power cut undoes
 /// would count as damaged, and not as part of a creation that was never completed.
+///
+/// Keyrings go last, once it is durable that nothing is left that needs them: a manifest that a power cut brings back
+/// without its keyring can neither be opened nor be created over.
 fn abandon_directory(vfs: &dyn Vfs, path: &Path, is_new: bool) {
-    let ours = |role: &FileRole| *role != FileRole::Foreign;
-    for entry in directory::list(vfs, path).unwrap_or_default().into_iter().filter(|entry| ours(&entry.role))
-    {
-        let _ = vfs.remove_file(&path.join(entry.name));
+    let entries = directory::list(vfs, path).unwrap_or_default().into_iter();
+    let ours = entries.filter(|entry| entry.role != FileRole::Foreign);
+    let (before, after): (Vec<_>, Vec<_>) = ours.partition(|entry| is_before_manifest(&entry.role));
+    for entry in &after {
+        let _ = vfs.remove_file(&path.join(&entry.name));
+    }
+    if !after.is_empty() && vfs.sync_dir(path).is_err() {
+        return;
+    }
+    for entry in &before {
+        let _ = vfs.remove_file(&path.join(&entry.name));
     }
     if is_new {
         let _ = vfs.remove_dir(path);

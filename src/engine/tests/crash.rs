@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lightning_db_storage::segment::SegmentKind;
-use lightning_db_storage::vfs::{FaultPlan, FaultyVfs, Keep, OpenHow, Vfs};
+use lightning_db_storage::vfs::{Calls, Effect, Fault, FaultPlan, FaultyVfs, Keep, OpenHow, Vfs};
 
 use super::support::{Model, PATH, Random, World, assert_holds, small};
 use crate::config::{LightningDbConfig, WalSyncMode};
@@ -152,6 +152,24 @@ fn a_crash_during_creation_leaves_nothing_that_opens_wrong() {
                 assert!(!is_created, "call {at}: {error}");
                 world.create(&small()).put(b"k", b"v").unwrap_or_else(|error| panic!("call {at}: {error}"));
             }
+        }
+    }
+}
+
+#[test]
+fn after_a_creation_that_failed_and_a_power_cut_there_is_a_database_or_room_for_one() {
+    for (fails_at, cut) in (0..60).flat_map(|fails_at| (0..24).map(move |cut| (fails_at, cut))) {
+        let world = World::new(fails_at);
+        let plan = FaultPlan::new();
+        plan.add(Fault::new(Calls::Mutating, Effect::Fail(std::io::ErrorKind::Other)).after(fails_at));
+        let faulty = Arc::new(FaultyVfs::over_memory(world.disk.clone(), plan.clone()));
+        drop(Database::create_in(world.environment_on(faulty), PATH, small()));
+        let mut random = Random(fails_at * 24 + cut);
+        world.disk.crash(&mut || random.next(), Keep::Random);
+        match world.open(&small()) {
+            Ok(db) => assert_eq!(db.last_sequence().0, 0),
+            Err(Error::NotFound { .. }) => drop(world.create(&small())),
+            Err(error) => panic!("failed at {fails_at}, cut {cut}: {error}"),
         }
     }
 }
