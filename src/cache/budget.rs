@@ -1,7 +1,9 @@
 //! How `cache_size` is divided.
 
-/// One part in this many is for hot records.
-const HOT_RECORDS_SHARE: usize = 8;
+use lightning_db_sync::modelled::atomic::{AtomicUsize, Ordering};
+
+/// One part in this many is always for hot records.
+const HOT_RECORDS_SHARE: usize = 4;
 /// One part in this many is left to pages whatever else is charged: without inner pages every read goes to disk.
 const PAGES_SHARE_MIN: usize = 8;
 
@@ -38,6 +40,44 @@ impl CacheBudget {
     }
 }
 
+/// What pages may take, and what they have taken of it. Hot records may have the rest as long as no page needs it.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    capacity: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+impl Room {
+    /// Room of `capacity` bytes, of which nothing is taken.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity: AtomicUsize::new(capacity), taken: AtomicUsize::new(0) }
+    }
+
+    /// The most that pages may take.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Changes what pages may take.
+    pub(super) fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+    }
+
+    /// Pages took `before` bytes, and now take `after`.
+    pub(super) fn changed(&self, before: usize, after: usize) {
+        if after >= before {
+            self.taken.fetch_add(after - before, Ordering::AcqRel);
+        } else {
+            self.taken.fetch_sub(before - after, Ordering::AcqRel);
+        }
+    }
+
+    /// What pages leave.
+    pub(super) fn free(&self) -> usize {
+        self.capacity().saturating_sub(self.taken.load(Ordering::Acquire))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +98,6 @@ mod tests {
     #[test]
     fn without_hot_records_pages_get_their_part() {
         assert_eq!(CacheBudget::new(800, false).pages(0), 800);
-        assert_eq!(CacheBudget::new(800, true).pages(0), 700);
+        assert_eq!(CacheBudget::new(800, true).pages(0), 600);
     }
 }

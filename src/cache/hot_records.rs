@@ -1,7 +1,9 @@
 //! The newest committed values of hot keys, read without a lock.
 //!
-//! A table of fixed size has sets; each holds records and, beside them, stamps. Each key has one stamp, which it may
-//! share with other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
+//! A table of fixed size has sets; each holds records and, beside them, stamps. It has places for more records than its
+//! own memory can hold: records also take what pages leave free of theirs ([`Room`]), and give it back when pages come.
+//!
+//! Each key has one stamp, which it may share with other keys. A stamp counts the commits under way that write its keys, and changes when one begins and when it ends:
 //!
 //! ```text
 //! stamp u64: changes (high 36 bits) | commits under way (low 28 bits)
@@ -26,25 +28,32 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lightning_db_storage::SequenceNumber;
 use lightning_db_sync::modelled::SwapOption;
 use lightning_db_sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::budget::Room;
 use super::counter::Counter;
 use crate::key_bytes::KeyBytes;
 use crate::shared_bytes::{SharedBytes, heap_bytes};
 
 /// Slots that a key may lie in.
 const WAYS: usize = 4;
-/// Memory per slot that a table is laid out for, record included.
-const BYTES_PER_SLOT: usize = 256;
-/// A record may take this share of the table, so that a few long ones do not drive out all others.
+/// The sets take at most one part in this many of the table's own memory; the rest is for records.
+const SETS_SHARE: usize = 2;
+/// Sets come into being in blocks of this many, so that nobody waits for a large table to be laid out.
+const BLOCK: usize = 512;
+/// A record may take this share of the table's own memory for records, so that a few long ones do not drive out all
+/// others.
 const LONGEST_SHARE: usize = 64;
 /// How many slots a fill may look at for room.
 const SWEEP_PER_FILL: usize = 64;
+/// Of the records that others would have to go for, one in this many is let in. Who comes often comes in, and keys that
+/// are all alike and too many do not drive each other out at every read.
+const LET_IN: usize = 8;
 /// One commit more under way, and a change.
 const BEGUN: u64 = CHANGE + 1;
 /// One commit less under way, and a change.
@@ -54,11 +63,17 @@ const UNDER_WAY: u64 = CHANGE - 1;
 
 /// The table.
 pub(crate) struct HotRecords {
-    sets: Box<[Set]>,
+    blocks: Box<[OnceLock<Box<[Set]>>]>,
+    /// How many sets there are in all, a power of two.
+    sets: usize,
     hash_seed: u64,
-    record_capacity: usize,
+    /// Bytes for records that are always this table's.
+    own_capacity: usize,
+    /// What may be had besides.
+    room: Arc<Room>,
     record_bytes: AtomicUsize,
     hand: AtomicUsize,
+    asked: AtomicUsize,
     hits: Counter,
     misses: Counter,
 }
@@ -129,25 +144,28 @@ struct Place {
 }
 
 impl HotRecords {
-    /// A table that takes at most `bytes` of memory; `None` when that is too little for one of any use. `hash_seed` is
-    /// random, so that nobody can choose keys that collide.
-    pub(crate) fn new(bytes: usize, hash_seed: u64) -> Option<Self> {
-        let slots = bytes / BYTES_PER_SLOT;
-        if slots < LONGEST_SHARE {
+    /// A table that has `bytes` of memory for itself, and what `room` has besides; `None` when that is too little for one
+    /// of any use. `hash_seed` is random, so that nobody can choose keys that collide.
+    pub(crate) fn new(bytes: usize, room: Arc<Room>, hash_seed: u64) -> Option<Self> {
+        let sets = bytes / SETS_SHARE / size_of::<Set>();
+        if sets * WAYS < LONGEST_SHARE {
             return None;
         }
-        let sets = (slots / WAYS + 1).next_power_of_two() / 2;
-        Some(Self::laid_out(sets, bytes - sets * size_of::<Set>(), hash_seed))
+        let sets = (sets + 1).next_power_of_two() / 2;
+        Some(Self::laid_out(sets, bytes - sets * size_of::<Set>(), room, hash_seed))
     }
 
-    /// A table of so many sets, a power of two, whose records take at most `record_capacity` bytes.
-    pub(super) fn laid_out(sets: usize, record_capacity: usize, hash_seed: u64) -> Self {
+    /// A table of so many sets, a power of two, with `own_capacity` bytes for records.
+    pub(super) fn laid_out(sets: usize, own_capacity: usize, room: Arc<Room>, hash_seed: u64) -> Self {
         Self {
-            sets: (0..sets).map(|_| Set::default()).collect(),
+            blocks: (0..sets.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect(),
+            sets,
             hash_seed,
-            record_capacity,
+            own_capacity,
+            room,
             record_bytes: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             hits: Counter::default(),
             misses: Counter::default(),
         }
@@ -157,20 +175,23 @@ impl HotRecords {
     /// [`HotHit::read_at`] or above.
     pub(crate) fn get(&self, key: &[u8]) -> Option<HotHit> {
         let place = self.place(key);
-        let found = self.sets[place.set].slots.iter().find_map(|slot| self.get_in(slot, place, key));
+        let set = self.present(place.set / BLOCK).map(|block| &block[place.set % BLOCK]);
+        let found = set.and_then(|set| set.slots.iter().find_map(|slot| get_in(set, slot, place, key)));
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.add(1);
         found
     }
 
     /// To be taken after a miss, and before the reader loads the version and the sequence number that it reads at.
-    /// `None` when a commit of the key is under way, or when the key is not known to be hot: it missed once.
+    /// `None` when a commit of the key is under way, or when others would have to go for it and it is not known to be
+    /// hot: it missed once.
     pub(crate) fn ticket(&self, key: &[u8]) -> Option<FillTicket> {
         let place = self.place(key);
-        if !self.missed_before(place) {
+        let is_full = self.record_bytes.load(Ordering::Relaxed) >= self.capacity() / 16 * 15;
+        if is_full && !self.missed_before(place) {
             return None;
         }
-        let stamp = self.stamp(place);
+        let stamp = self.set(place).stamp(place);
         (stamp & UNDER_WAY == 0).then_some(FillTicket { place, stamp })
     }
 
@@ -185,8 +206,8 @@ impl HotRecords {
     ) {
         let FillTicket { place, stamp } = *ticket;
         let bytes = Record::memory_bytes_of(key.len(), value.map(<[u8]>::len));
-        if self.stamp(place) != stamp || bytes > self.record_capacity / LONGEST_SHARE || !self.reserve(bytes)
-        {
+        let set = self.set(place);
+        if set.stamp(place) != stamp || bytes > self.own_capacity / LONGEST_SHARE || !self.reserve(bytes) {
             return;
         }
         let record = Record {
@@ -196,7 +217,7 @@ impl HotRecords {
             stamp,
             used: AtomicBool::new(false),
         };
-        let slot = self.choose(place, key);
+        let slot = set.choose(place, key);
         let replaced = slot.record.swap(Some(Arc::new(record)));
         slot.tag.store(place.tag, Ordering::Relaxed);
         self.release(replaced);
@@ -205,7 +226,7 @@ impl HotRecords {
     /// A commit that writes `key` is about to be published: what is here of it no longer counts.
     pub(crate) fn pending(&self, key: &[u8]) {
         let place = self.place(key);
-        let set = &self.sets[place.set];
+        let set = self.set(place);
         set.stamps[place.way].fetch_add(BEGUN, Ordering::AcqRel);
         for slot in &set.slots {
             if slot.tag.load(Ordering::Relaxed) == place.tag {
@@ -217,20 +238,20 @@ impl HotRecords {
     /// The commit that [`HotRecords::pending`] was called for is published, or failed. Called as often as that was.
     pub(crate) fn settled(&self, key: &[u8]) {
         let place = self.place(key);
-        let before = self.sets[place.set].stamps[place.way].fetch_add(ENDED, Ordering::AcqRel);
+        let before = self.set(place).stamps[place.way].fetch_add(ENDED, Ordering::AcqRel);
         debug_assert!(before & UNDER_WAY > 0, "a commit settles what it made pending");
     }
 
     /// As [`HotRecords::pending`] for every key there is.
     pub(crate) fn all_pending(&self) {
-        for stamp in self.sets.iter().flat_map(|set| &set.stamps) {
+        for stamp in (0..self.blocks.len()).flat_map(|block| self.block(block)).flat_map(|set| &set.stamps) {
             stamp.fetch_add(BEGUN, Ordering::AcqRel);
         }
     }
 
     /// As [`HotRecords::settled`] for every key there is.
     pub(crate) fn all_settled(&self) {
-        for stamp in self.sets.iter().flat_map(|set| &set.stamps) {
+        for stamp in (0..self.blocks.len()).flat_map(|block| self.block(block)).flat_map(|set| &set.stamps) {
             stamp.fetch_add(ENDED, Ordering::AcqRel);
         }
     }
@@ -239,25 +260,48 @@ impl HotRecords {
     pub(crate) fn evict_fraction(&self, fraction: f64) -> usize {
         let before = self.record_bytes.load(Ordering::Relaxed);
         let keep = (before as f64 * (1.0 - fraction.clamp(0.0, 1.0))) as usize;
-        self.sweep(keep, 2 * self.sets.len() * WAYS);
+        self.sweep(keep, 2 * self.sets * WAYS);
         before.saturating_sub(self.record_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Gives back what pages have taken of the room that records had beside their own.
+    pub(crate) fn make_room(&self) {
+        self.sweep(self.capacity(), 2 * self.sets * WAYS);
     }
 
     /// What the table has done and holds.
     pub(crate) fn stats(&self) -> HotStats {
-        let tables = self.sets.len() * size_of::<Set>();
-        let bytes = tables + self.record_bytes.load(Ordering::Relaxed);
+        let sets: usize =
+            (0..self.blocks.len()).filter_map(|block| self.present(block)).map(<[Set]>::len).sum();
+        let bytes = sets * size_of::<Set>() + self.record_bytes.load(Ordering::Relaxed);
         HotStats { hits: self.hits.get(), misses: self.misses.get(), bytes }
     }
 
     fn place(&self, key: &[u8]) -> Place {
         let tag = xxh3_64_with_seed(key, self.hash_seed);
-        Place { tag, set: (tag >> 32) as usize & (self.sets.len() - 1), way: tag as usize % WAYS }
+        Place { tag, set: (tag >> 32) as usize & (self.sets - 1), way: tag as usize % WAYS }
+    }
+
+    /// Bytes that records may take now.
+    fn capacity(&self) -> usize {
+        self.own_capacity + self.room.free()
+    }
+
+    fn present(&self, block: usize) -> Option<&[Set]> {
+        self.blocks[block].get().map(|sets| &**sets)
+    }
+
+    fn block(&self, block: usize) -> &[Set] {
+        self.blocks[block].get_or_init(|| (0..self.sets.min(BLOCK)).map(|_| Set::default()).collect())
+    }
+
+    fn set(&self, place: Place) -> &Set {
+        &self.block(place.set / BLOCK)[place.set % BLOCK]
     }
 
     fn missed_before(&self, place: Place) -> bool {
         let mark = (place.tag >> 48) as u32 | 1;
-        let cell = &self.sets[place.set].missed[place.way];
+        let cell = &self.set(place).missed[place.way];
         let marks = cell.load(Ordering::Relaxed);
         let known = marks & 0xffff == mark || marks >> 16 == mark;
         if !known {
@@ -266,41 +310,12 @@ impl HotRecords {
         known
     }
 
-    /// Acquires: who sees that a commit has settled sees that it was published.
-    fn stamp(&self, place: Place) -> u64 {
-        self.sets[place.set].stamps[place.way].load(Ordering::Acquire)
-    }
-
-    fn get_in(&self, slot: &Slot, place: Place, key: &[u8]) -> Option<HotHit> {
-        if slot.tag.load(Ordering::Relaxed) != place.tag {
-            return None;
-        }
-        let record = slot.record.load();
-        let record =
-            record.as_ref().filter(|record| *record.key == *key && record.stamp == self.stamp(place))?;
-        if !record.used.load(Ordering::Relaxed) {
-            record.used.store(true, Ordering::Relaxed);
-        }
-        Some(HotHit { read_at: record.read_at, value: record.value.clone() })
-    }
-
-    /// The slot to fill: one with the key, else an empty one, else one that was not used since it was looked at last.
-    fn choose(&self, place: Place, key: &[u8]) -> &Slot {
-        let slots = &self.sets[place.set].slots;
-        let holds_key = |slot: &&Slot| slot.record.load().as_ref().is_some_and(|record| *record.key == *key);
-        let is_empty = |slot: &&Slot| slot.record.load().is_none();
-        let is_idle = |slot: &&Slot| {
-            slot.record.load().as_ref().is_none_or(|record| !record.used.swap(false, Ordering::Relaxed))
-        };
-        let first = (place.tag >> 16) as usize % WAYS;
-        let found = slots.iter().find(holds_key).or_else(|| slots.iter().find(is_empty));
-        found.or_else(|| slots.iter().find(is_idle)).unwrap_or(&slots[first])
-    }
-
-    /// Takes room for a record, and makes it when there is none.
+    /// Takes room for a record. When there is none, it is made for some.
     fn reserve(&self, bytes: usize) -> bool {
         let after = self.record_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        if after <= self.record_capacity || self.sweep(self.record_capacity, SWEEP_PER_FILL) {
+        let capacity = self.capacity();
+        let is_let_in = || self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(LET_IN);
+        if after <= capacity || (is_let_in() && self.sweep(capacity, SWEEP_PER_FILL)) {
             return true;
         }
         self.record_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -320,7 +335,9 @@ impl HotRecords {
                 return true;
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed);
-            let slot = &self.sets[(hand / WAYS) & (self.sets.len() - 1)].slots[hand % WAYS];
+            let set = (hand / WAYS) & (self.sets - 1);
+            let Some(block) = self.present(set / BLOCK) else { continue };
+            let slot = &block[set % BLOCK].slots[hand % WAYS];
             let is_idle = |record: &Arc<Record>| !record.used.swap(false, Ordering::Relaxed);
             if slot.record.load().as_ref().is_some_and(is_idle) {
                 self.release(slot.record.swap(None));
@@ -328,6 +345,42 @@ impl HotRecords {
         }
         self.record_bytes.load(Ordering::Acquire) <= keep
     }
+}
+
+impl Set {
+    /// Acquires: who sees that a commit has settled sees that it was published.
+    fn stamp(&self, place: Place) -> u64 {
+        self.stamps[place.way].load(Ordering::Acquire)
+    }
+
+    /// The slot to fill: one with the key, else an empty one, else one that was not used since it was looked at last.
+    fn choose(&self, place: Place, key: &[u8]) -> &Slot {
+        let slots = &self.slots;
+        // A tag that is not there yet leaves two records of one key, which agree or do not count.
+        let holds_key = |slot: &&Slot| {
+            slot.tag.load(Ordering::Relaxed) == place.tag
+                && slot.record.load().as_ref().is_some_and(|record| *record.key == *key)
+        };
+        let is_empty = |slot: &&Slot| slot.record.load().is_none();
+        let is_idle = |slot: &&Slot| {
+            slot.record.load().as_ref().is_none_or(|record| !record.used.swap(false, Ordering::Relaxed))
+        };
+        let first = (place.tag >> 16) as usize % WAYS;
+        let found = slots.iter().find(holds_key).or_else(|| slots.iter().find(is_empty));
+        found.or_else(|| slots.iter().find(is_idle)).unwrap_or(&slots[first])
+    }
+}
+
+fn get_in(set: &Set, slot: &Slot, place: Place, key: &[u8]) -> Option<HotHit> {
+    if slot.tag.load(Ordering::Relaxed) != place.tag {
+        return None;
+    }
+    let record = slot.record.load();
+    let record = record.as_ref().filter(|record| *record.key == *key && record.stamp == set.stamp(place))?;
+    if !record.used.load(Ordering::Relaxed) {
+        record.used.store(true, Ordering::Relaxed);
+    }
+    Some(HotHit { read_at: record.read_at, value: record.value.clone() })
 }
 
 impl Record {
@@ -364,10 +417,14 @@ mod tests {
 
     #[test]
     fn a_table_that_is_dropped_frees_its_records() {
-        let table = HotRecords::new(1 << 20, 11).expect("the table has room");
+        let table = HotRecords::new(1 << 20, Arc::default(), 11).expect("the table has room");
         let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
         table.fill(&ticket, b"k", SequenceNumber(1), Some(b"value"));
-        let held = table.sets.iter().flat_map(|set| &set.slots).find_map(|slot| slot.record.load().clone());
+        let held = (0..table.blocks.len())
+            .filter_map(|block| table.present(block))
+            .flatten()
+            .flat_map(|set| &set.slots)
+            .find_map(|slot| slot.record.load().clone());
         let record = Arc::downgrade(&held.expect("the record is there"));
         assert_eq!(record.strong_count(), 1);
         drop(table);
@@ -376,10 +433,10 @@ mod tests {
 
     #[test]
     fn a_fill_that_comes_billions_of_commits_late_does_not_count() {
-        let table = HotRecords::new(1 << 20, 11).expect("the table has room");
+        let table = HotRecords::new(1 << 20, Arc::default(), 11).expect("the table has room");
         for commits in [1u64 << 30, 1 << 31, 1 << 32] {
             let ticket = table.ticket(b"k").or_else(|| table.ticket(b"k")).expect("no commit is under way");
-            let stamp = &table.sets[ticket.place.set].stamps[ticket.place.way];
+            let stamp = &table.set(ticket.place).stamps[ticket.place.way];
             stamp.fetch_add((BEGUN + ENDED) * commits, Ordering::AcqRel);
             table.fill(&ticket, b"k", SequenceNumber(1), Some(b"old"));
             assert!(table.get(b"k").is_none(), "after {commits} commits");

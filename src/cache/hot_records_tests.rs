@@ -1,17 +1,19 @@
 //! The protocol of hot records: step by step, and under a writer with readers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lightning_db_storage::SequenceNumber;
 use lightning_db_sync::RwLock;
 
+use super::budget::Room;
 use super::hot_records::{FillTicket, HotRecords};
 
 const MIB: usize = 1 << 20;
 
 fn table() -> HotRecords {
-    HotRecords::new(MIB, 11).expect("the table has room")
+    HotRecords::new(MIB, Arc::default(), 11).expect("the table has room")
 }
 
 /// Takes a ticket for a key that has missed before.
@@ -28,11 +30,61 @@ fn get(table: &HotRecords, key: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
     table.get(key).map(|hit| (hit.read_at.0, hit.value.map(|value| value.to_vec())))
 }
 
+/// A table without a free byte.
+fn full_table() -> HotRecords {
+    let table = table();
+    for n in 0..6000u32 {
+        fill(&table, &(n + 1_000_000).to_be_bytes(), 1, Some(&[0; 100]));
+    }
+    table
+}
+
 #[test]
-fn a_record_is_admitted_at_its_second_miss() {
+fn while_there_is_room_a_record_is_admitted_at_its_first_miss() {
+    let table = table();
+    let ticket = table.ticket(b"k").expect("there is room");
+    table.fill(&ticket, b"k", SequenceNumber(5), Some(b"value"));
+    assert_eq!(get(&table, b"k"), Some((5, Some(b"value".to_vec()))));
+}
+
+#[test]
+fn into_a_full_table_a_record_is_admitted_when_it_has_missed_often() {
+    let table = full_table();
+    assert!(table.ticket(b"k").is_none(), "its first miss");
+    let misses = (2..).find(|_| {
+        let ticket = table.ticket(b"k").expect("the key missed before");
+        table.fill(&ticket, b"k", SequenceNumber(5), Some(b"value"));
+        table.get(b"k").is_some()
+    });
+    assert!(misses.expect("there is no end") <= 20, "{misses:?}");
+}
+
+#[test]
+fn records_take_what_pages_leave_and_give_it_back() {
+    let room = Arc::new(Room::new(MIB));
+    let table = HotRecords::new(MIB / 2, Arc::clone(&room), 11).expect("the table has room");
+    let mut key = 0u32;
+    let mut fill_up = || {
+        for _ in 0..20_000 {
+            key += 1;
+            fill(&table, &key.to_be_bytes(), 1, Some(&[7; 400]));
+        }
+        table.stats().bytes
+    };
+    let alone = fill_up();
+    assert!((MIB..=MIB + MIB / 2).contains(&alone), "{alone}");
+    room.changed(0, MIB - 1000);
+    table.make_room();
+    assert!(table.stats().bytes <= MIB / 2 + 1000, "{}", table.stats().bytes);
+    assert!(fill_up() <= MIB / 2 + 1000);
+    room.changed(MIB - 1000, 0);
+    assert!(fill_up() > MIB);
+}
+
+#[test]
+fn a_record_is_counted() {
     let table = table();
     assert!(table.get(b"k").is_none());
-    assert!(table.ticket(b"k").is_none());
     let ticket = table.ticket(b"k").expect("the key missed before");
     table.fill(&ticket, b"k", SequenceNumber(5), Some(b"value"));
     assert_eq!(get(&table, b"k"), Some((5, Some(b"value".to_vec()))));
@@ -106,13 +158,16 @@ fn a_long_record_is_not_kept() {
 
 #[test]
 fn too_little_memory_gives_no_table() {
-    assert!(HotRecords::new(0, 1).is_none());
-    assert!(HotRecords::new(10_000, 1).is_none());
+    assert!(HotRecords::new(0, Arc::default(), 1).is_none());
+    assert!(HotRecords::new(4_000, Arc::default(), 1).is_none());
 }
 
 #[test]
 fn memory_stays_within_its_bound_and_can_be_given_back() {
     let table = table();
+    // So that every block is there.
+    table.all_pending();
+    table.all_settled();
     let empty = table.stats().bytes;
     for n in 0..20_000u32 {
         let value = vec![7; (n % 900) as usize];
@@ -215,7 +270,7 @@ fn pause(random: &mut u64) {
 fn no_reader_gets_a_stale_record_after_publication() {
     const KEYS: usize = 40;
     const COMMITS: u64 = 40_000;
-    let table = HotRecords::new(64 * 256, 5).expect("the table has room");
+    let table = HotRecords::new(64 * 256, Arc::default(), 5).expect("the table has room");
     let store = Store {
         versions: (0..KEYS).map(|_| RwLock::new(BTreeMap::new())).collect(),
         published: AtomicU64::new(0),

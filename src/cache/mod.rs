@@ -13,6 +13,8 @@ mod page_cache;
 #[cfg(test)]
 mod page_cache_tests;
 
+use std::sync::Arc;
+
 use lightning_db_storage::page::Page;
 
 use budget::CacheBudget;
@@ -32,16 +34,29 @@ pub(crate) struct Caches {
 impl Caches {
     /// Caches that together take at most `cache_size` bytes. `hash_seed` is random.
     pub(crate) fn new(cache_size: usize, with_hot_records: bool, hash_seed: u64) -> Self {
-        let hot_records = CacheBudget::new(cache_size, with_hot_records).hot_records();
-        let hot_records = HotRecords::new(hot_records, hash_seed);
-        let budget = CacheBudget::new(cache_size, hot_records.is_some());
-        Self { pages: PageCache::new(budget.pages(0)), hot_records, budget }
+        let budget = CacheBudget::new(cache_size, with_hot_records);
+        let pages = PageCache::new(budget.pages(0));
+        match HotRecords::new(budget.hot_records(), Arc::clone(pages.room()), hash_seed) {
+            Some(hot_records) => Self { pages, hot_records: Some(hot_records), budget },
+            None => {
+                let budget = CacheBudget::new(cache_size, false);
+                Self { pages: PageCache::new(budget.pages(0)), hot_records: None, budget }
+            }
+        }
     }
 
     /// Makes room for what else counts in `cache_size` and is in memory now: filters, and memtables that snapshots
     /// hold. At most [`Caches::chargeable`] bytes.
     pub(crate) fn charge(&self, bytes: usize) {
         self.pages.set_capacity(self.budget.pages(bytes));
+        self.make_room();
+    }
+
+    /// To be called when a page was kept: what hot records had of its room they give back.
+    pub(crate) fn make_room(&self) {
+        if let Some(records) = &self.hot_records {
+            records.make_room();
+        }
     }
 
     /// How many bytes may be charged before everything together exceeds `cache_size`.

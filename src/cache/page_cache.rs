@@ -10,8 +10,8 @@ use std::sync::Arc;
 use lightning_db_storage::SegmentId;
 use lightning_db_storage::page::Page;
 use lightning_db_sync::modelled::RwLock;
-use lightning_db_sync::modelled::atomic::{AtomicUsize, Ordering};
 
+use super::budget::Room;
 use super::clock::{Clock, Mark};
 use super::counter::Counter;
 
@@ -60,7 +60,7 @@ pub(crate) struct PageCacheStats {
 /// Pages by their place on disk.
 pub(crate) struct PageCache<V> {
     shards: Box<[RwLock<Clock<V>>]>,
-    capacity: AtomicUsize,
+    room: Arc<Room>,
     hits: Counter,
     misses: Counter,
     evictions: Counter,
@@ -73,7 +73,7 @@ impl<V: Cached> PageCache<V> {
         let shards = if shards.is_power_of_two() { shards } else { shards.next_power_of_two() / 2 };
         Self {
             shards: (0..shards).map(|_| RwLock::new(Clock::new(capacity / shards))).collect(),
-            capacity: AtomicUsize::new(capacity),
+            room: Arc::new(Room::new(capacity)),
             hits: Counter::default(),
             misses: Counter::default(),
             evictions: Counter::default(),
@@ -110,7 +110,8 @@ impl<V: Cached> PageCache<V> {
     /// Drops every page of a segment that is to be deleted.
     pub(crate) fn remove_segment(&self, segment: SegmentId) {
         for shard in &self.shards {
-            let removed = shard.write().remove_where(|key| key.segment == segment);
+            let removed =
+                self.change(&mut shard.write(), |clock| clock.remove_where(|key| key.segment == segment));
             drop(removed);
         }
     }
@@ -122,7 +123,7 @@ impl<V: Cached> PageCache<V> {
             let mut clock = shard.write();
             let before = clock.bytes();
             let keep_bytes = (clock.resident_bytes() as f64 * keep) as usize;
-            let victims = clock.shrink_to(keep_bytes);
+            let victims = self.change(&mut clock, |clock| clock.shrink_to(keep_bytes));
             let freed = before.saturating_sub(clock.bytes());
             drop(clock);
             self.evictions.add(victims.len() as u64);
@@ -133,11 +134,17 @@ impl<V: Cached> PageCache<V> {
 
     /// Changes the bound, and evicts what no longer fits.
     pub(crate) fn set_capacity(&self, capacity: usize) {
-        self.capacity.store(capacity, Ordering::Relaxed);
+        self.room.set_capacity(capacity);
         for shard in &self.shards {
-            let victims = shard.write().set_capacity(capacity / self.shards.len());
+            let bound = capacity / self.shards.len();
+            let victims = self.change(&mut shard.write(), |clock| clock.set_capacity(bound));
             self.evictions.add(victims.len() as u64);
         }
+    }
+
+    /// What pages may take, and have taken.
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// What the cache has done and holds.
@@ -146,7 +153,7 @@ impl<V: Cached> PageCache<V> {
             hits: self.hits.get(),
             misses: self.misses.get(),
             evictions: self.evictions.get(),
-            capacity: self.capacity.load(Ordering::Relaxed),
+            capacity: self.room.capacity(),
             ..PageCacheStats::default()
         };
         for shard in &self.shards {
@@ -160,9 +167,18 @@ impl<V: Cached> PageCache<V> {
     fn insert_marked(&self, key: PageKey, page: Arc<V>, mark: Mark) -> Arc<V> {
         let hash = key.hash();
         let weight = page.memory_bytes();
-        let (kept, victims) = self.shard(hash).write().insert(hash, key, page, weight, mark);
+        let insert = |clock: &mut Clock<V>| clock.insert(hash, key, page, weight, mark);
+        let (kept, victims) = self.change(&mut self.shard(hash).write(), insert);
         self.evictions.add(victims.len() as u64);
         kept
+    }
+
+    /// Changes a shard, and accounts for it.
+    fn change<T>(&self, clock: &mut Clock<V>, change: impl FnOnce(&mut Clock<V>) -> T) -> T {
+        let before = clock.bytes();
+        let changed = change(clock);
+        self.room.changed(before, clock.bytes());
+        changed
     }
 
     fn shard(&self, hash: u64) -> &RwLock<Clock<V>> {

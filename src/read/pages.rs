@@ -46,6 +46,7 @@ impl PageStore {
         };
         if let Ok(page) = read_page(blocks, kind, ptr) {
             self.caches.pages.insert_ahead(key, Arc::new(page));
+            self.caches.make_room();
         }
     }
 
@@ -56,7 +57,9 @@ impl PageStore {
 
     fn read(&self, blocks: &dyn BlockSource, kind: BlockKind, ptr: &BlockPtr) -> Result<Arc<Page>> {
         let read = || read_page(blocks, kind, ptr);
-        read_once(&self.caches.pages, &self.in_flight, key_of(ptr), read)
+        let page = read_once(&self.caches.pages, &self.in_flight, key_of(ptr), read)?;
+        self.caches.make_room();
+        Ok(page)
     }
 }
 
