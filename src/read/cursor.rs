@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use lightning_db_storage::{ZeroizingBytes, page::EntryValue};
+use lightning_db_storage::ZeroizingBytes;
+use lightning_db_storage::page::{EntryKind, EntryValue};
 
 use super::KeyRange;
 use super::merge::MergeCursor;
@@ -80,6 +81,7 @@ impl Cursor {
     }
 
     /// The entry on which the cursor stands.
+    #[inline]
     #[must_use]
     pub fn current(&self) -> Option<Entry<'_>> {
         if !self.merged.is_on_entry() {
@@ -100,7 +102,7 @@ impl Cursor {
     ) -> Result<Option<Entry<'_>>> {
         self.large = None;
         self.view.check_open()?;
-        if step(&mut self.merged)? {
+        if step(&mut self.merged)? && self.merged.kind() == EntryKind::Extent {
             self.large = self.view.load(self.merged.value())?;
         }
         Ok(self.current())

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use lightning_db_storage::page::EntryValue;
+use lightning_db_storage::page::{EntryKind, EntryValue};
 use lightning_db_storage::tree::{self, PageSource};
 use lightning_db_storage::{Result, StorageError, ZeroizingBytes};
 
@@ -163,6 +163,12 @@ impl MergeCursor {
         self.order.first().map_or(EntryValue::Delete, |&source| self.sources[source].value())
     }
 
+    /// What the current entry has: [`EntryKind::Put`] or [`EntryKind::Extent`]; `Delete` when the cursor stands on none.
+    #[inline]
+    pub(crate) fn kind(&self) -> EntryKind {
+        self.order.first().map_or(EntryKind::Delete, |&source| self.sources[source].kind())
+    }
+
     /// The range, to be narrowed. What is taken out must not hold the entry that the cursor stands on.
     pub(crate) fn range_mut(&mut self) -> &mut KeyRange {
         &mut self.range
@@ -211,13 +217,13 @@ impl MergeCursor {
                 break;
             }
             self.pass_hidden(newest, direction)?;
-            match self.sources[newest].value() {
-                EntryValue::Put(_) | EntryValue::Extent(_) => {
+            match self.sources[newest].kind() {
+                EntryKind::Put | EntryKind::Extent => {
                     self.place = Place::On(direction);
                     return Ok(true);
                 }
-                EntryValue::Delete => self.step(0, direction)?,
-                EntryValue::Versions(_) => return Err(versions_in_a_tree()),
+                EntryKind::Delete => self.step(0, direction)?,
+                EntryKind::Versions => return Err(versions_in_a_tree()),
             }
         }
         self.order.clear();
@@ -328,6 +334,14 @@ impl Source {
             Self::Pending(cursor) => cursor.writes.get(cursor.index).map_or(&[], |(key, _)| key),
             Self::Memory(cursor) => cursor.key().unwrap_or_default(),
             Self::Tree(cursor) => cursor.key(),
+        }
+    }
+
+    #[inline]
+    fn kind(&self) -> EntryKind {
+        match self {
+            Self::Tree(cursor) => cursor.kind(),
+            Self::Pending(_) | Self::Memory(_) => self.value().kind(),
         }
     }
 

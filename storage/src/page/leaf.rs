@@ -185,7 +185,7 @@ impl<'a> Leaf<'a> {
 /// Where a value is in its page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValuePlace {
-    kind: EntryKind,
+    pub(crate) kind: EntryKind,
     start: u32,
     end: u32,
 }

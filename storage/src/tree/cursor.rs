@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{PageSource, TreeRef, inner_of, kind_at, leaf_of, load};
-use crate::page::{EntryValue, Inner, Page, ValuePlace};
+use crate::page::{EntryKind, EntryValue, Inner, Page, ValuePlace};
 use crate::pointer::{BlockKind, BlockPtr};
 use crate::{Result, ZeroizingBytes};
 
@@ -143,6 +143,13 @@ where
     #[must_use]
     pub fn value(&self) -> EntryValue<'_> {
         leaf_of(self.leaf.as_ref().expect("the cursor stands on an entry")).value_at(self.value)
+    }
+
+    /// What the entry on which the cursor stands says about its key.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> EntryKind {
+        self.value.kind
     }
 
     #[inline]
