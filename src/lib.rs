@@ -39,7 +39,7 @@ pub use environment::Environment;
 pub use error::{Error, ReachableInterval, Result, TargetCandidate};
 pub use freshness::{AnchorSource, FreshnessAnchor, FreshnessMark, FreshnessPolicy};
 pub use lightning_db_crypto::{Entropy, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
-pub use lightning_db_storage::audit::{AuditEvent, AuditHead, AuditLog, AuditRecord};
+pub use lightning_db_storage::audit::{AuditBreak, AuditEvent, AuditFile, AuditHead, AuditLog, AuditRecord};
 pub use lightning_db_storage::{Incarnation, SequenceNumber, clock::Clock, vfs::Vfs};
 pub use observe::{
     DatabaseStats, HealthProblem, HealthProblemKind, HealthStatus, LatencyHistogram, MetricsSnapshot,

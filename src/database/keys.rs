@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lightning_db_backup::Progress;
 use lightning_db_crypto::{CryptoError, EpochId, KeyProvider, KeySource, PublicKey, SlotId, SlotInfo};
-use lightning_db_storage::audit::{AuditEvent, AuditLog};
+use lightning_db_storage::audit::{AuditEvent, AuditFile, AuditLog};
 
 use super::Database;
 use crate::engine::{About, DataKeyInfo};
@@ -139,6 +139,15 @@ impl Database {
     /// Those of reading the file. Damage is in the result.
     pub fn audit_log(&self) -> Result<AuditLog> {
         self.engine.read_audit()
+    }
+
+    /// What can be read of damaged audit logs: of each that was set aside, and of the log itself if it is damaged. Each file
+    /// stands for itself, and says where it breaks.
+    ///
+    /// # Errors
+    /// Those of reading the files. Damage is in the result.
+    pub fn damaged_audit_logs(&self) -> Result<Vec<AuditFile>> {
+        self.engine.salvage_audit()
     }
 
     /// The data keys, oldest first, and what needs each of them.

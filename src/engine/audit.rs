@@ -2,7 +2,8 @@
 //! next entry.
 
 use lightning_db_crypto::{EpochId, SlotId, SuiteId};
-use lightning_db_storage::audit::{self, AuditEvent, AuditLog, AuditRecord, AuditWriter};
+use lightning_db_storage::audit::{self, AuditEvent, AuditFile, AuditLog, AuditRecord, AuditWriter};
+use lightning_db_storage::directory::DAMAGED_AUDIT_FILE;
 use lightning_db_storage::manifest::Manifest;
 use lightning_db_sync::Mutex;
 
@@ -93,7 +94,7 @@ impl Engine {
         let About { slot, epoch, detail } = about;
         let time_micros = self.ctx.clock.now_micros();
         let record = AuditRecord { time_micros, event, slot, epoch, missed: state.missed, detail };
-        let head = writer.append(&self.ctx.keyring.read(), &*self.ctx.entropy, &record)?;
+        let head = writer.append(&*self.ctx.vfs, &self.ctx.keyring.read(), &*self.ctx.entropy, &record)?;
         state.missed = 0;
         self.catalog.set_audit_head(head);
         Ok(())
@@ -115,6 +116,17 @@ impl Engine {
         let head = self.catalog.audit_head();
         let keyring = self.ctx.keyring.read();
         audit::read(&*self.ctx.vfs, &self.ctx.directory, &keyring, head).map_err(Error::from)
+    }
+
+    /// What can be read of damaged logs: of those that were set aside, and of the log itself if it is damaged.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(crate) fn salvage_audit(&self) -> Result<Vec<AuditFile>> {
+        let is_sound = self.read_audit()?.problem.is_none();
+        let mut files = audit::salvage(&*self.ctx.vfs, &self.ctx.directory, &self.ctx.keyring.read())?;
+        files.retain(|file| !is_sound || file.name.starts_with(DAMAGED_AUDIT_FILE));
+        Ok(files)
     }
 }
 

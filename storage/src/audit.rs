@@ -10,24 +10,32 @@
 //! The chain's hash is BLAKE3 of the header, and after each entry BLAKE3 of the hash before and of the entry's bytes. The
 //! manifest has the newest: what it names can neither be cut off nor changed. Entries behind that are of the moment before
 //! a crash; each must open, and so follows the one before.
+//!
+//! A file that would get too long is followed by another part (`parts.rs`), whose header has the chain's hash at the end of the
+//! one before: what is changed or missing in an old part does not lead to the newer one.
 
-use std::path::Path;
+mod parts;
+mod salvage;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lightning_db_crypto::{CryptoError, DatabaseId, Entropy, EpochId, Keyring, SlotId};
 
 use crate::bytes::{ByteReader, ByteWriter, Malformed};
-use crate::directory::{AUDIT_FILE, DAMAGED_AUDIT_FILE};
+use crate::directory::DAMAGED_AUDIT_FILE;
 use crate::vfs::{OpenHow, Vfs, VfsFile};
 use crate::{Result, StorageError};
+pub use parts::file_name;
+use parts::{Limits, Start};
+pub use salvage::{AuditBreak, AuditFile, salvage};
 
-const MAGIC: &[u8; 8] = b"LDBAUDIT";
-const VERSION: u32 = 1;
-const HEADER_LEN: usize = 32;
 const LABEL: &str = "audit";
 const MAX_DETAIL_LEN: usize = 512;
 const MAX_ENTRY_LEN: usize = 4096;
-/// A longer file is none of ours: ten entries a minute for a year take less.
+/// A longer file is none of ours.
 const MAX_FILE_LEN: u64 = 1 << 30;
 
 /// What happened to a key.
@@ -112,9 +120,9 @@ pub struct AuditRecord {
 /// The end of the log, as the manifest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHead {
-    /// How many entries there are.
+    /// How many entries there are, in all parts together.
     pub entries: u64,
-    /// Length of the file up to here.
+    /// Length of its part's file up to here.
     pub length: u64,
     /// The chain's hash.
     pub hash: [u8; 32],
@@ -123,15 +131,21 @@ pub struct AuditHead {
 /// The log as it was read.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
-    /// The entries by number, from 1; `None` where the data key was destroyed that sealed it.
+    /// How many entries are not kept any more: they were the oldest.
+    pub gone: u64,
+    /// The entries by number, the first one of them `gone` + 1; `None` where the data key was destroyed that sealed it.
     pub records: Vec<Option<AuditRecord>>,
     /// The end of what is sound.
     pub head: AuditHead,
-    /// Up to here the manifest names it. What is behind was read, and may not be on stable storage: a sync that failed may
-    /// have forgotten it, and reads show it all the same.
+    /// The part that this end is in.
+    pub part: u32,
+    /// Up to here of that part the manifest names it. What is behind was read, and may not be on stable storage: a sync that
+    /// failed may have forgotten it, and reads show it all the same.
     pub proven: u64,
     /// Bytes behind that which are no entry: a crash left them.
     pub trailing: u64,
+    /// Parts that are none: a crash left them when it came while the next one was begun, or while an old one went.
+    pub leftovers: Vec<u32>,
     /// What is missing or was changed of what the manifest names.
     pub problem: Option<String>,
 }
@@ -146,11 +160,11 @@ pub fn read(
     keyring: &Keyring,
     expected: Option<AuditHead>,
 ) -> Result<AuditLog> {
-    Ok(parse(&content(vfs, directory)?, keyring, expected, Wanted::Records))
+    Reading { vfs, directory, keyring, expected, wanted: Wanted::Records }.run()
 }
 
-/// As [`read`], and gives no records: what the manifest names is compared with the chain's hash, and not opened. For who
-/// [goes on](AuditWriter::go_on) with it.
+/// As [`read`], and gives no records: what the manifest names is compared with the chain's hash, and not opened; of parts
+/// before that it is only seen that they are there. For who [goes on](AuditWriter::go_on) with it.
 ///
 /// # Errors
 /// As [`read`].
@@ -160,7 +174,7 @@ pub fn look(
     keyring: &Keyring,
     expected: Option<AuditHead>,
 ) -> Result<AuditLog> {
-    Ok(parse(&content(vfs, directory)?, keyring, expected, Wanted::End))
+    Reading { vfs, directory, keyring, expected, wanted: Wanted::End }.run()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -169,77 +183,153 @@ enum Wanted {
     End,
 }
 
-fn content(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<u8>> {
-    let path = directory.join(AUDIT_FILE);
-    let failed = |error| StorageError::io("read", &path, error);
-    let mut bytes = Vec::new();
-    match vfs.open(&path, OpenHow::Read) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-        Ok(file) => {
-            let len = file.len().map_err(failed)?.min(MAX_FILE_LEN);
-            bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
-            file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-        }
-    }
-    Ok(bytes)
+struct Reading<'a> {
+    vfs: &'a dyn Vfs,
+    directory: &'a Path,
+    keyring: &'a Keyring,
+    expected: Option<AuditHead>,
+    wanted: Wanted,
 }
 
-fn parse(bytes: &[u8], keyring: &Keyring, expected: Option<AuditHead>, wanted: Wanted) -> AuditLog {
-    let header = header(keyring.database_id());
-    let hash = *blake3::hash(&header).as_bytes();
-    let head = AuditHead { entries: 0, length: HEADER_LEN as u64, hash };
-    let proven = expected.map_or(head.length, |expected| expected.length);
-    let mut log = AuditLog { records: Vec::new(), head, proven, trailing: 0, problem: None };
-    let known = expected.map_or(0, |expected| expected.entries);
-    if !bytes.starts_with(&header) {
-        log.trailing = bytes.len() as u64;
-        log.problem = expected.map(|_| match bytes.is_empty() {
-            true => format!("it is missing, with {known} entries"),
-            false => "its header was changed".to_owned(),
-        });
-        return log;
-    }
-    let mut rest = &bytes[HEADER_LEN..];
-    while let Some((entry, after)) = split_entry(rest) {
-        let number = log.head.entries + 1;
-        let opened = match wanted {
-            Wanted::End if number <= known => Ok(None),
-            _ => open(entry, number, &log.head.hash, keyring),
+impl Reading<'_> {
+    fn run(&self) -> Result<AuditLog> {
+        let mut numbers = parts::list(self.vfs, self.directory)?;
+        let first = Start::of_first(self.keyring.database_id());
+        let mut log = AuditLog {
+            gone: 0,
+            records: Vec::new(),
+            head: first.head(),
+            part: 1,
+            proven: 0,
+            trailing: 0,
+            leftovers: Vec::new(),
+            problem: None,
         };
-        // What the manifest names is proved by its hash; an entry behind it only by itself.
-        if number > known && !matches!(opened, Ok(Some(_))) {
-            break;
-        }
-        log.head = AuditHead {
-            entries: number,
-            length: log.head.length + entry.len() as u64,
-            hash: next_hash(&log.head.hash, entry),
-        };
-        if wanted == Wanted::Records {
-            log.records.push(opened.unwrap_or_default());
-        }
-        rest = after;
-        if let Some(expected) = expected.filter(|expected| expected.entries == number)
-            && expected != log.head
+        // A part that nothing proves is what a crash left, or somebody else's. The oldest one is looked at below.
+        while numbers.len() > 1
+            && let Some(newest) = numbers.pop_if(|newest| !self.is_proven(*newest))
         {
-            log.problem = Some(format!("one of its {number} entries was changed"));
-            return log;
+            log.leftovers.push(newest);
         }
+        let oldest = numbers.last().and_then(|newest| self.start(*newest)).map_or(1, |start| start.oldest);
+        log.leftovers.extend(numbers.extract_if(.., |number| *number < oldest));
+        if numbers.first().is_some_and(|first| *first != oldest) {
+            log.problem = Some(format!("its part {oldest} is missing"));
+            return Ok(log);
+        }
+        if numbers.is_empty() {
+            log.problem = self.expected.map(|head| format!("it is missing, with {} entries", head.entries));
+            return Ok(log);
+        }
+        if self.wanted == Wanted::End {
+            let names_before =
+                |number: &u32| self.start(*number).is_some_and(|start| start.entries < self.known());
+            let begin = numbers.iter().rposition(names_before).unwrap_or(0);
+            if numbers.iter().zip(oldest..).any(|(number, expected)| *number != expected) {
+                log.problem = Some("one of its parts is missing".to_owned());
+                return Ok(log);
+            }
+            numbers.drain(..begin);
+        }
+        self.walk(&numbers, &mut log)?;
+        Ok(log)
     }
-    log.trailing = rest.len() as u64;
-    if log.head.entries < known {
-        log.problem = Some(format!("it ends after {} of {known} entries", log.head.entries));
-    }
-    log
-}
 
-fn header(database: DatabaseId) -> [u8; HEADER_LEN] {
-    let mut out = [0; HEADER_LEN];
-    out[..8].copy_from_slice(MAGIC);
-    out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    out[16..].copy_from_slice(database.as_bytes());
-    out
+    /// How many entries the manifest names.
+    fn known(&self) -> u64 {
+        self.expected.map_or(0, |expected| expected.entries)
+    }
+
+    fn start(&self, part: u32) -> Option<Start> {
+        let bytes = parts::beginning(self.vfs, self.directory, part, 0).ok()?;
+        Start::read(&bytes, self.keyring.database_id(), part)
+    }
+
+    /// Whether the manifest or its first entry proves a part. Who cannot seal an entry cannot make one.
+    fn is_proven(&self, part: u32) -> bool {
+        let Ok(bytes) = parts::beginning(self.vfs, self.directory, part, 4 + MAX_ENTRY_LEN) else {
+            return true;
+        };
+        let Some(start) = Start::read(&bytes, self.keyring.database_id(), part) else { return false };
+        if self.known() > start.entries {
+            return true;
+        }
+        let first = bytes.get(start.len..).and_then(split_entry);
+        first.is_some_and(|(entry, _)| {
+            matches!(open(entry, start.entries + 1, &start.hash, self.keyring), Ok(Some(_)))
+        })
+    }
+
+    /// Follows the chain from part to part.
+    fn walk(&self, numbers: &[u32], log: &mut AuditLog) -> Result<()> {
+        for (index, &part) in numbers.iter().enumerate() {
+            let bytes = parts::content(self.vfs, self.directory, part)?;
+            let Some(start) = Start::read(&bytes, self.keyring.database_id(), part) else {
+                log.trailing = bytes.len() as u64;
+                log.problem = self.expected.map(|_| match part {
+                    1 => "its header was changed".to_owned(),
+                    _ => format!("the header of its part {part} was changed"),
+                });
+                return Ok(());
+            };
+            if index == 0 {
+                log.gone = start.entries;
+            } else if part != log.part + 1
+                || start.entries != log.head.entries
+                || start.before != log.head.hash
+            {
+                log.problem = Some(match start.entries.cmp(&log.head.entries) {
+                    std::cmp::Ordering::Greater if part == log.part + 1 => format!(
+                        "its part {} ends after {} of {} entries",
+                        log.part, log.head.entries, start.entries
+                    ),
+                    _ => format!("one of the entries before its part {part} was changed"),
+                });
+                return Ok(());
+            }
+            (log.part, log.head) = (part, start.head());
+            log.proven =
+                self.expected.filter(|head| head.entries > start.entries).map_or(0, |head| head.length);
+            // What follows the last entry of an old part was left when it could not be written to any more.
+            let end = numbers.get(index + 1).and_then(|next| self.start(*next)).map(|next| next.entries);
+            self.follow(&bytes[start.len..], end, log);
+            if log.problem.is_some() {
+                return Ok(());
+            }
+        }
+        if log.head.entries < self.known() {
+            log.problem = Some(format!("it ends after {} of {} entries", log.head.entries, self.known()));
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of one part, up to the number `end` if it is an old one.
+    fn follow(&self, mut rest: &[u8], end: Option<u64>, log: &mut AuditLog) {
+        let known = self.known();
+        while let Some((entry, after)) = split_entry(rest).filter(|_| end != Some(log.head.entries)) {
+            let number = log.head.entries + 1;
+            let opened = match self.wanted {
+                Wanted::End if number <= known => Ok(None),
+                _ => open(entry, number, &log.head.hash, self.keyring),
+            };
+            // What the manifest names, or a newer part, is proved by its hash; an entry behind it only by itself.
+            if number > known && end.is_none() && !matches!(opened, Ok(Some(_))) {
+                break;
+            }
+            log.head = log.head.with(entry);
+            if self.wanted == Wanted::Records {
+                log.records.push(opened.unwrap_or_default());
+            }
+            rest = after;
+            if let Some(expected) = self.expected.filter(|expected| expected.entries == number)
+                && expected != log.head
+            {
+                log.problem = Some(format!("one of its {number} entries was changed"));
+                return;
+            }
+        }
+        log.trailing = if end.is_none() { rest.len() as u64 } else { 0 };
+    }
 }
 
 /// An entry with its length, and what follows.
@@ -304,7 +394,11 @@ fn decode(bytes: &[u8]) -> Result<AuditRecord, Malformed> {
 #[derive(Debug)]
 pub struct AuditWriter {
     file: Arc<dyn VfsFile>,
+    directory: PathBuf,
     head: AuditHead,
+    part: u32,
+    oldest: u32,
+    limits: Limits,
 }
 
 impl AuditWriter {
@@ -314,9 +408,12 @@ impl AuditWriter {
     /// # Errors
     /// What the system reports.
     pub fn go_on(vfs: &dyn Vfs, directory: &Path, database: DatabaseId, log: &AuditLog) -> Result<Self> {
-        let path = directory.join(AUDIT_FILE);
+        let path = directory.join(file_name(log.part));
         let failed = |error| StorageError::io("write", &path, error);
         if log.head.entries > 0 && log.problem.is_none() {
+            for part in &log.leftovers {
+                parts::remove(vfs, directory, *part)?;
+            }
             let file = vfs.open(&path, OpenHow::ReadWrite).map_err(failed)?;
             if log.trailing > 0 {
                 file.set_len(log.head.length).map_err(failed)?;
@@ -329,57 +426,71 @@ impl AuditWriter {
             }
             if log.trailing > 0 || unproven > 0 {
                 file.sync_all().map_err(failed)?;
+                // So may its name be, of a part that was begun.
+                vfs.sync_dir(directory).map_err(failed)?;
             }
-            return Ok(Self { file, head: log.head });
+            let oldest = parts::list(vfs, directory)?.first().copied().unwrap_or(log.part);
+            let (head, part) = (log.head, log.part);
+            return Ok(Self {
+                file,
+                directory: directory.into(),
+                head,
+                part,
+                oldest,
+                limits: Limits::default(),
+            });
         }
-        let out_of_the_way = match &log.problem {
-            Some(_) => set_aside(vfs, directory, &path),
-            // A crash came before the first entry.
-            None => vfs.remove_file(&path),
-        };
-        match out_of_the_way {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        for part in parts::list(vfs, directory)? {
+            match &log.problem {
+                Some(_) => set_aside(vfs, directory, &directory.join(file_name(part))).map_err(failed)?,
+                // A crash came before the first entry.
+                None => parts::remove(vfs, directory, part)?,
+            }
         }
-        let header = header(database);
-        let file = vfs.open(&path, OpenHow::CreateNew).map_err(failed)?;
-        file.write_all_at(&header, 0).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        vfs.sync_dir(directory).map_err(failed)?;
-        let hash = *blake3::hash(&header).as_bytes();
-        Ok(Self { file, head: AuditHead { entries: 0, length: HEADER_LEN as u64, hash } })
+        let start = Start::of_first(database);
+        let file = parts::begin(vfs, directory, 1, &start.bytes)?;
+        let (head, limits) = (start.head(), Limits::default());
+        Ok(Self { file, directory: directory.into(), head, part: 1, oldest: 1, limits })
     }
 
-    /// Appends an entry. When this returns it is durable. After an error the next one takes its place.
+    /// Appends an entry, in another part if this one would get too long; then the oldest one goes, if there are too many. When
+    /// this returns it is durable. After an error the next one takes its place.
     ///
     /// # Errors
     /// What sealing and the system give.
     pub fn append(
         &mut self,
+        vfs: &dyn Vfs,
         keyring: &Keyring,
         entropy: &dyn Entropy,
         record: &AuditRecord,
     ) -> Result<AuditHead> {
-        if self.head.length > MAX_FILE_LEN - MAX_ENTRY_LEN as u64 - 4 {
-            let what = format!(
-                "it would be longer than {MAX_FILE_LEN} bytes: remove it, which the next opening tells"
-            );
-            return Err(StorageError::UnsupportedFormat { file: AUDIT_FILE.into(), what });
-        }
         let number = self.head.entries + 1;
         let plain = encode(record);
-        let sealed = keyring.seal_small(entropy, LABEL, &number.to_le_bytes(), &self.head.hash, &plain)?;
-        let mut entry = ByteWriter::with_capacity(4 + sealed.len());
-        entry.u32(sealed.len() as u32).raw(&sealed);
-        let entry = entry.into_vec();
-        let failed = |error| StorageError::io("write", Path::new(AUDIT_FILE), error);
+        let seal = |before: &[u8; 32]| -> Result<Vec<u8>> {
+            let sealed = keyring.seal_small(entropy, LABEL, &number.to_le_bytes(), before, &plain)?;
+            let mut entry = ByteWriter::with_capacity(4 + sealed.len());
+            entry.u32(sealed.len() as u32).raw(&sealed);
+            Ok(entry.into_vec())
+        };
+        let entry = seal(&self.head.hash)?;
+        if self.head.entries > 0 && self.head.length + entry.len() as u64 > self.limits.part_len {
+            let oldest = self.oldest.max((self.part + 2).saturating_sub(self.limits.parts));
+            let start = Start::after(keyring.database_id(), self.part, &self.head, oldest);
+            let entry = seal(&start.hash)?;
+            let bytes = [&start.bytes[..], &entry].concat();
+            self.file = parts::begin(vfs, &self.directory, start.part, &bytes)?;
+            self.part = start.part;
+            self.head = start.head().with(&entry);
+            while self.oldest < oldest && parts::remove(vfs, &self.directory, self.oldest).is_ok() {
+                self.oldest += 1;
+            }
+            return Ok(self.head);
+        }
+        let failed = |error| StorageError::io("write", self.directory.join(file_name(self.part)), error);
         self.file.write_all_at(&entry, self.head.length).map_err(failed)?;
         self.file.sync_data().map_err(failed)?;
-        self.head = AuditHead {
-            entries: number,
-            length: self.head.length + entry.len() as u64,
-            hash: next_hash(&self.head.hash, &entry),
-        };
+        self.head = self.head.with(&entry);
         Ok(self.head)
     }
 }
@@ -395,6 +506,12 @@ fn set_aside(vfs: &dyn Vfs, directory: &Path, path: &Path) -> std::io::Result<()
 }
 
 impl AuditHead {
+    /// The end behind one more entry.
+    fn with(&self, entry: &[u8]) -> Self {
+        let length = self.length + entry.len() as u64;
+        Self { entries: self.entries + 1, length, hash: next_hash(&self.hash, entry) }
+    }
+
     pub(crate) fn encode(&self, out: &mut ByteWriter) {
         out.varint(self.entries).varint(self.length).raw(&self.hash);
     }

@@ -94,7 +94,7 @@ pub fn classify(name: &str) -> FileRole {
         FileRole::Lock
     } else if name == RESERVE_FILE {
         FileRole::Reserve
-    } else if name == AUDIT_FILE || name.starts_with(DAMAGED_AUDIT_FILE) {
+    } else if is_audit(name) {
         FileRole::Audit
     } else if MANIFEST_FILES.iter().chain(&KEYRING_FILES).any(|file| temporary_name(file) == name) {
         FileRole::Temporary
@@ -113,6 +113,18 @@ pub fn remove(vfs: &dyn Vfs, path: &Path) -> std::io::Result<()> {
     if holds_keys { wipe_file(vfs, path) } else { vfs.remove_file(path) }
 }
 
+/// A part of the audit log, or one that was set aside.
+fn is_audit(name: &str) -> bool {
+    match name.strip_prefix(AUDIT_FILE) {
+        Some("") => true,
+        Some(rest) => {
+            name.starts_with(DAMAGED_AUDIT_FILE)
+                || rest.strip_prefix('.').is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +137,7 @@ mod tests {
         assert_eq!(classify("MANIFEST.2"), FileRole::Manifest);
         assert_eq!(classify("KEYRING.2.tmp"), FileRole::Temporary);
         assert_eq!(classify("RESERVE"), FileRole::Reserve);
-        for audit in ["AUDIT", "AUDIT.damaged", "AUDIT.damaged.2"] {
+        for audit in ["AUDIT", "AUDIT.2", "AUDIT.damaged", "AUDIT.damaged.2"] {
             assert_eq!(classify(audit), FileRole::Audit);
         }
         for foreign in ["notes.tmp", "MANIFEST.3", "manifest", "lock", "00ab.base", ""] {

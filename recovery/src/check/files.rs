@@ -92,10 +92,12 @@ pub(super) fn check_audit(ctx: &SealContext, manifest: &Manifest, usage: Use, re
         Ok(AuditLog { problem: Some(problem), .. }) => {
             report.audit_error(&path, format!("the audit log: {problem}"));
         }
-        Ok(AuditLog { trailing: 1.., head, .. }) if usage == Use::Closed && manifest.audit.is_some() => {
+        Ok(AuditLog { trailing: 1.., head, part, .. })
+            if usage == Use::Closed && manifest.audit.is_some() =>
+        {
             let what = "behind the newest entry is what a crash left";
             report.warning(
-                &path,
+                &ctx.directory.join(audit::file_name(part)),
                 Some(head.length),
                 what,
                 "open the database for writing: it is cut off then",

@@ -271,6 +271,15 @@ fn what_was_done_with_keys_is_listed_and_a_cut_is_noticed() {
     let cut = place.run(["keys", "audit", "db"]);
     assert!(cut.status == 3 && cut.err.contains("ends after 4 of 5 entries"), "{cut:?}");
     assert_eq!(place.run(["check", "db"]).status, 3);
+    let salvaged = place.json(["keys", "audit", "db", "--damaged"]);
+    let [file] = &salvaged["files"].as_array().expect("a list")[..] else { panic!("{salvaged}") };
+    assert_eq!((&file["file"], file["entries"].as_array().map(Vec::len)), (&"AUDIT".into(), Some(4)));
+    assert!(file["breaks"]["reason"].as_str().expect("text").contains("entry 5 is cut"), "{file}");
+    let told = place.run(["put", "db", "key", "value"]);
+    assert!(told.status == 0 && told.err.contains("the audit log was damaged"), "{told:?}");
+    let listed = place.ok(["keys", "audit", "db", "--damaged"]);
+    assert!(listed.contains("AUDIT.damaged") && listed.contains("entry 5 is cut"), "{listed}");
+    assert!(place.ok(["keys", "audit", "db"]).contains("damaged"), "the log that was begun tells of it");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `keys audit DB`
+//! `keys audit DB [--damaged]`
 
 use std::path::Path;
 
@@ -15,12 +15,35 @@ struct Audited {
     sound: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// How many entries before the first one are not kept any more.
+    gone: u64,
     entries: Vec<Entry>,
 }
 
 #[derive(Serialize)]
+struct Salvaged {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    files: Vec<SalvagedFile>,
+}
+
+#[derive(Serialize)]
+struct SalvagedFile {
+    file: String,
+    entries: Vec<Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaks: Option<Break>,
+}
+
+#[derive(Serialize)]
+struct Break {
+    offset: u64,
+    reason: String,
+}
+
+#[derive(Serialize)]
 struct Entry {
-    number: usize,
+    number: u64,
     #[serde(flatten)]
     record: Option<Record>,
 }
@@ -49,12 +72,13 @@ pub(super) fn run(session: &Session, path: &Path) -> Outcome {
     let log = session.open_read_only(path)?.audit_log()?;
     let mut table = Table::new(&["#entry", "time", "event", "#slot", "#data key", "detail"]);
     let mut entries = Vec::with_capacity(log.records.len());
-    for (index, record) in log.records.into_iter().enumerate() {
+    for (number, record) in (log.gone + 1..).zip(log.records) {
         let record = record.map(Record::from);
-        table.row(row(index + 1, record.as_ref()));
-        entries.push(Entry { number: index + 1, record });
+        table.row(row(number, record.as_ref()));
+        entries.push(Entry { number, record });
     }
-    let object = Audited { sound: log.problem.is_none(), problem: log.problem.clone(), entries };
+    let (sound, gone) = (log.problem.is_none(), log.gone);
+    let object = Audited { sound, problem: log.problem.clone(), gone, entries };
     session.output.report(table, &object)?;
     match log.problem {
         None => Ok(()),
@@ -62,7 +86,33 @@ pub(super) fn run(session: &Session, path: &Path) -> Outcome {
     }
 }
 
-fn row(number: usize, record: Option<&Record>) -> [String; 6] {
+/// Lists what can be read of damaged logs, and where each breaks. Nothing is written.
+pub(super) fn run_damaged(session: &Session, path: &Path) -> Outcome {
+    let db = session.open_read_only(path)?;
+    let mut table = Table::new(&["file", "#entry", "time", "event", "#slot", "#data key", "detail"]);
+    let mut files = Vec::new();
+    for file in db.damaged_audit_logs()? {
+        let mut entries = Vec::with_capacity(file.entries.len());
+        for (number, record) in file.entries {
+            let record = record.map(Record::from);
+            let [number_shown, time, event, slot, epoch, detail] = row(number, record.as_ref());
+            table.row([file.name.clone(), number_shown, time, event, slot, epoch, detail]);
+            entries.push(Entry { number, record });
+        }
+        let breaks = file.breaks.map(|at| Break { offset: at.offset, reason: at.reason });
+        let end = match &breaks {
+            Some(at) => format!("breaks at byte {}: {}", at.offset, at.reason),
+            None => "ends here; whether something was cut off it cannot say".to_owned(),
+        };
+        let [none, empty] = [String::new(), String::new()];
+        table.row([file.name.clone(), none, empty, String::new(), String::new(), String::new(), end]);
+        files.push(SalvagedFile { file: file.name, entries, breaks });
+    }
+    session.output.report(table, &Salvaged { problem: db.audit_log()?.problem, files })?;
+    Ok(())
+}
+
+fn row(number: u64, record: Option<&Record>) -> [String; 6] {
     let shown = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
     match record {
         None => {

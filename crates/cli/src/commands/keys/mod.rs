@@ -79,6 +79,9 @@ enum Action {
     Audit {
         /// The database's directory
         db: PathBuf,
+        /// List what can be read of logs that are damaged, those that were set aside among them, and where each breaks
+        #[arg(long)]
+        damaged: bool,
     },
     /// Destroy one data key, or all keys: what they sealed can never be read again
     Destroy(destroy::Destroy),
@@ -106,7 +109,8 @@ impl Command {
             Action::Remove { db, slot } => remove(session, &db, slot),
             Action::Rewrap { db, slot, uri } => rewrap(session, &db, slot, uri.as_deref()),
             Action::Rotate(rotate) => rotate.run(session),
-            Action::Audit { db } => audit::run(session, &db),
+            Action::Audit { db, damaged: false } => audit::run(session, &db),
+            Action::Audit { db, damaged: true } => audit::run_damaged(session, &db),
             Action::Destroy(destroy) => destroy.run(session),
             Action::Epochs { db } => rotate::epochs(session, &db),
         }
