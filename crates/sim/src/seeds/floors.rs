@@ -158,7 +158,7 @@ const FLOORS: &[(&str, u64)] = &[
     ("rest/after which Periodic has synced", 15),
     ("restore/backup", 210),
     ("restore/done", 1600),
-    ("restore/every sequence", 1100),
+    ("restore/every sequence", 700),
     ("restore/latest", 190),
     ("restore/name", 120),
     ("restore/past", 130),
