@@ -264,9 +264,13 @@ impl HotRecords {
         before.saturating_sub(self.record_bytes.load(Ordering::Relaxed))
     }
 
-    /// Gives back what pages have taken of the room that records had beside their own.
+    /// Gives back what pages have taken of the room that records had beside their own. Records in use go too when others
+    /// are not found at once: a reader waits for it.
     pub(crate) fn make_room(&self) {
-        self.sweep(self.capacity(), 2 * self.sets * WAYS);
+        let capacity = self.capacity();
+        if !self.sweep(capacity, SWEEP_PER_FILL) {
+            self.sweep_all(capacity, self.sets * WAYS);
+        }
     }
 
     /// What the table has done and holds.
@@ -330,6 +334,15 @@ impl HotRecords {
 
     /// Drops records that were not used since the hand passed last, until `keep` bytes are left or `steps` are done.
     fn sweep(&self, keep: usize, steps: usize) -> bool {
+        self.sweep_where(keep, steps, |record| !record.used.swap(false, Ordering::Relaxed))
+    }
+
+    /// As [`sweep`](Self::sweep), whatever is used or not.
+    fn sweep_all(&self, keep: usize, steps: usize) -> bool {
+        self.sweep_where(keep, steps, |_| true)
+    }
+
+    fn sweep_where(&self, keep: usize, steps: usize, goes: impl Fn(&Record) -> bool) -> bool {
         for _ in 0..steps {
             if self.record_bytes.load(Ordering::Acquire) <= keep {
                 return true;
@@ -338,8 +351,7 @@ impl HotRecords {
             let set = (hand / WAYS) & (self.sets - 1);
             let Some(block) = self.present(set / BLOCK) else { continue };
             let slot = &block[set % BLOCK].slots[hand % WAYS];
-            let is_idle = |record: &Arc<Record>| !record.used.swap(false, Ordering::Relaxed);
-            if slot.record.load().as_ref().is_some_and(is_idle) {
+            if slot.record.load().as_ref().is_some_and(|record| goes(record)) {
                 self.release(slot.record.swap(None));
             }
         }

@@ -82,6 +82,22 @@ fn records_take_what_pages_leave_and_give_it_back() {
 }
 
 #[test]
+fn pages_get_their_room_at_once_though_every_record_is_in_use() {
+    let room = Arc::new(Room::new(MIB));
+    let table = HotRecords::new(MIB / 2, Arc::clone(&room), 11).expect("the table has room");
+    let keys: Vec<[u8; 4]> = (0..20_000u32).map(u32::to_be_bytes).collect();
+    keys.iter().for_each(|key| fill(&table, key, 1, Some(&[7; 400])));
+    let in_use = keys.iter().filter(|key| table.get(*key).is_some()).count();
+    let before = table.stats().bytes;
+    room.changed(0, MIB / 2);
+    table.make_room();
+    let left = keys.iter().filter(|key| table.get(*key).is_some()).count();
+    assert!(table.stats().bytes <= before - MIB / 2 + 1000);
+    // No more than had to.
+    assert!(left > in_use / 3, "{left} of {in_use}");
+}
+
+#[test]
 fn a_record_is_counted() {
     let table = table();
     assert!(table.get(b"k").is_none());
