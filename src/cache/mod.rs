@@ -16,6 +16,7 @@ mod page_cache_tests;
 use std::sync::Arc;
 
 use lightning_db_storage::page::Page;
+use lightning_db_sync::modelled::Mutex;
 
 use budget::CacheBudget;
 pub(crate) use hot_records::{FillTicket, HotRecords};
@@ -29,6 +30,7 @@ pub(crate) struct Caches {
     /// `None` when the configuration wants none, or leaves too little room for it.
     pub(crate) hot_records: Option<HotRecords>,
     budget: CacheBudget,
+    charged: Mutex<usize>,
 }
 
 impl Caches {
@@ -37,10 +39,13 @@ impl Caches {
         let budget = CacheBudget::new(cache_size, with_hot_records);
         let pages = PageCache::new(budget.pages(0));
         match HotRecords::new(budget.hot_records(), Arc::clone(pages.room()), hash_seed) {
-            Some(hot_records) => Self { pages, hot_records: Some(hot_records), budget },
+            Some(hot_records) => {
+                Self { pages, hot_records: Some(hot_records), budget, charged: Mutex::default() }
+            }
             None => {
                 let budget = CacheBudget::new(cache_size, false);
-                Self { pages: PageCache::new(budget.pages(0)), hot_records: None, budget }
+                let pages = PageCache::new(budget.pages(0));
+                Self { pages, hot_records: None, budget, charged: Mutex::default() }
             }
         }
     }
@@ -48,8 +53,13 @@ impl Caches {
     /// Makes room for what else counts in `cache_size` and is in memory now: filters, and memtables that snapshots
     /// hold. At most [`Caches::chargeable`] bytes.
     pub(crate) fn charge(&self, bytes: usize) {
-        self.pages.set_capacity(self.budget.pages(bytes));
-        self.make_room();
+        // Held meanwhile, so that what was charged last is what counts.
+        let mut charged = self.charged.lock();
+        if *charged != bytes {
+            *charged = bytes;
+            self.pages.set_capacity(self.budget.pages(bytes));
+            self.make_room();
+        }
     }
 
     /// To be called when a page was kept: what hot records had of its room they give back.
