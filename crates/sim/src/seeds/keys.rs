@@ -74,9 +74,10 @@ impl Client<'_> {
         self.run.world().second = if self.process.is_alone { second } else { Second::Unsure };
     }
 
-    /// Whether the key may be gone by now that the database was opened with.
+    /// Whether the key may be gone by now that the database goes by.
     fn may_have_lost_its_key(&self) -> bool {
-        self.process.opened_with != KEY && self.run.world().second != Second::Holds(self.process.opened_with)
+        let own = self.process.own_key();
+        own != KEY && self.run.world().second != Second::Holds(own)
     }
 
     fn judge_change<T>(&self, what: &str, changed: lightning_db::Result<T>) -> Step<Option<T>> {
@@ -136,6 +137,10 @@ impl Client<'_> {
         let rewrapped = self.db.rewrap_key(slot.id, KeySource::raw(key));
         if self.process.expect("rewrap_key", rewrapped)?.is_some() {
             self.note_second(Second::Holds(key));
+            let mut own = self.process.own_key.lock();
+            if *own == holds {
+                *own = key;
+            }
         }
         Ok(())
     }
@@ -143,13 +148,13 @@ impl Client<'_> {
     /// Draws a new master key, with all keys that are to open it.
     pub(crate) fn rotate_master_key(&mut self) -> Step {
         let second = self.run.world().second;
-        let opened_with = self.process.opened_with;
+        let own = self.process.own_key();
         let others: Vec<[u8; 32]> = match second {
             Second::Unsure => return Ok(()),
             Second::Absent => vec![KEY],
             Second::Holds(key) => vec![KEY, key],
         };
-        let others = others.into_iter().filter(|key| *key != opened_with).map(KeySource::raw);
+        let others = others.into_iter().filter(|key| *key != own).map(KeySource::raw);
         let rotated = self.db.rotate_master_key(&others.collect::<Vec<_>>(), &[]);
         self.judge_change("rotate_master_key", rotated).map(drop)
     }

@@ -60,7 +60,7 @@ pub(crate) fn create(run: &Run, random: &mut Random) -> Step {
 pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
     let mut process = Process::start(run);
     process.is_alone = random.once_in(2);
-    process.opened_with = run.any_key(random);
+    *process.own_key.lock() = run.any_key(random);
     run.hit(if process.is_alone { "clients/one" } else { "clients/several" });
     let will_crash = !random.once_in(6);
     if will_crash {
@@ -100,7 +100,7 @@ pub(crate) fn live(run: &Run, random: &mut Random, found: &mut Found) -> Step {
 /// Opens the database and works with it. Returns where it ended, if the machine did not die meanwhile.
 fn inhabit(process: &Process<'_>, random: &mut Random, found: &mut Found) -> Step<&'static str> {
     let run = process.run;
-    let config = run.config_with(process.opened_with);
+    let config = run.config_with(process.own_key());
     let opened = Database::open_in(process.environment.clone(), run.path(), config);
     let opened = process.judge("open", opened, |_| false);
     if matches!(opened, Err(Stop::Crashed)) {

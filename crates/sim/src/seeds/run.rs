@@ -193,8 +193,8 @@ pub(crate) struct Process<'a> {
     pub(crate) plan: lightning_db_storage::vfs::FaultPlan,
     /// Whether calls fail that the machine did not die of.
     pub(crate) is_faulty: bool,
-    /// The key that the database is opened with.
-    pub(crate) opened_with: [u8; 32],
+    /// The key that the database was opened with, or that has taken its place in its slot since.
+    pub(crate) own_key: Mutex<[u8; 32]>,
     /// Whether a crash is planned, which may come earlier.
     pub(crate) may_crash: bool,
     /// Whether neither a crash nor a fault is planned.
@@ -245,7 +245,7 @@ impl<'a> Process<'a> {
             environment,
             plan,
             is_faulty: false,
-            opened_with: KEY,
+            own_key: Mutex::new(KEY),
             may_crash: false,
             has_no_plan: false,
             is_alone: true,
@@ -253,6 +253,10 @@ impl<'a> Process<'a> {
             was_struck,
             transactions,
         }
+    }
+
+    pub(crate) fn own_key(&self) -> [u8; 32] {
+        *self.own_key.lock()
     }
 
     /// Whether the machine died.
