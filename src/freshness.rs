@@ -28,7 +28,7 @@ pub struct FreshnessMark {
     pub incarnation: Option<[u8; 16]>,
     /// The number of the state that its manifest described. It only grows.
     pub generation: u64,
-    /// The newest commit that was in sorted files then.
+    /// The newest commit that was in sorted files then; 0 where an anchor cannot keep it. It is only told.
     pub sequence: SequenceNumber,
 }
 
@@ -147,7 +147,11 @@ impl Freshness {
             Some(mark) => {
                 let (now, marked) = (manifest.generation, Generation(mark.generation));
                 (now < marked).then(|| {
-                    format!("it is at state {}, and was at {} (commit {}) before", now.0, marked.0, mark.sequence)
+                    let commit = match mark.sequence.0 {
+                        0 => String::new(),
+                        newest => format!(" (commit {newest})"),
+                    };
+                    format!("it is at state {}, and was at {}{commit} before", now.0, marked.0)
                 })
             }
         })

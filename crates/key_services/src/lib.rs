@@ -54,7 +54,7 @@ pub use kmip::KmipProvider;
 #[cfg(feature = "recovery")]
 pub use lightning_db_recovery_key::RecoveryProvider;
 #[cfg(feature = "tpm")]
-pub use tpm::TpmProvider;
+pub use tpm::{TpmCounter, TpmProvider};
 #[cfg(feature = "vault")]
 pub use vault::VaultProvider;
 

@@ -1,14 +1,29 @@
 //! What the answers of a TPM mean to whoever wants a key.
 
 use lightning_db_crypto::CryptoError;
-use tss_esapi::Error;
 use tss_esapi::constants::response_code::{Tss2ResponseCode, Tss2ResponseCodeKind as Kind};
+use tss_esapi::{Error, WrapperErrorKind};
 
 use super::Place;
 
 /// Whether the TPM says that the PIN, or what else authorizes, is wrong.
 pub(super) fn is_wrong_authorization(error: Error) -> bool {
     matches!(kind(error), Some(Kind::AuthFail | Kind::BadAuth))
+}
+
+/// Whether the TPM has nothing under a handle.
+pub(super) fn is_absent(error: Error) -> bool {
+    matches!(kind(error), Some(Kind::Handle | Kind::ReferenceH0))
+}
+
+/// Whether it is no answer of the TPM: it was not reached, or it is no TPM.
+pub(super) fn is_of_the_way(error: Error) -> bool {
+    kind(error).is_none() && matches!(error, Error::Tss2Error(_))
+}
+
+/// An answer that is none.
+pub(super) fn unexpected() -> Error {
+    Error::WrapperError(WrapperErrorKind::InvalidParam)
 }
 
 /// Which answer of the TPM it is. What the libraries on the way say has small numbers, which mean something else in a TPM.
@@ -49,7 +64,7 @@ impl Place {
                 name.no_such_key(format!("no key is persistent under this handle ({reason})"))
             }
             Some(_) => name.failed(reason),
-            None if matches!(error, Error::Tss2Error(_)) => name.unreachable(reason),
+            None if is_of_the_way(error) => name.unreachable(reason),
             None => name.failed(reason),
         }
     }

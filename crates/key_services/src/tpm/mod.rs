@@ -4,6 +4,7 @@
 //! What is sealed is a child of a key of the storage hierarchy, and is stored in the slot. All that is secret crosses to the
 //! TPM within a session that is encrypted with a key which only that parent can open.
 
+mod counter;
 mod faults;
 mod pcrs;
 mod sealing;
@@ -19,6 +20,7 @@ use lightning_db_crypto::{
 use tss_esapi::TctiNameConf;
 use tss_esapi::handles::PersistentTpmHandle;
 
+pub use counter::TpmCounter;
 use pcrs::Pcrs;
 use sealing::Tpm;
 
@@ -80,12 +82,10 @@ impl TpmProvider {
                 uri.bad("pcrs", "BANK:NUMBER,NUMBER is expected here: sha256, sha384 or sha512, and 0 to 23")
             })
         });
-        let variable = std::env::var(TCTI_VARIABLE).ok().filter(|text| !text.is_empty());
-        let tcti = uri.get("tcti").or(variable.as_deref()).unwrap_or(DEVICE);
-        let reason = "device:PATH, tabrmd, or swtpm:host=HOST,port=PORT is expected here";
+        let (tcti, at) = tcti_of(&uri)?;
         let place = Place {
-            name: ProviderName::new(format!("tpm:{} at {tcti}", uri.path())),
-            tcti: tcti.parse().map_err(|_| uri.bad("tcti", reason))?,
+            name: ProviderName::new(format!("tpm:{} at {at}", uri.path())),
+            tcti,
             parent,
             pcrs: pcrs.transpose()?,
             pin: uri.get("pin-source").map(SecretPlace::parse),
@@ -165,6 +165,15 @@ impl Place {
         let pin = if self.pin.is_some() { "a PIN" } else { "no PIN" };
         format!("the TPM whose storage key is {}, with {pcrs} and {pin}", hex::encode(parent))
     }
+}
+
+/// How to reach the TPM, and in words: what the URI says, else the environment, else the machine's own.
+fn tcti_of(uri: &ServiceUri) -> Result<(TctiNameConf, String), CryptoError> {
+    let variable = std::env::var(TCTI_VARIABLE).ok().filter(|text| !text.is_empty());
+    let text = uri.get("tcti").or(variable.as_deref()).unwrap_or(DEVICE);
+    let reason = "device:PATH, tabrmd, or swtpm:host=HOST,port=PORT is expected here";
+    let tcti = text.parse().map_err(|_| uri.bad("tcti", reason))?;
+    Ok((tcti, text.to_owned()))
 }
 
 impl fmt::Debug for TpmProvider {

@@ -9,6 +9,7 @@
 //! ```
 
 use lightning_db_crypto::{CryptoError, WrappedBy, Zeroizing};
+use tss_esapi::Context;
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::{CapabilityType, SessionType};
 use tss_esapi::handles::{KeyHandle, ObjectHandle};
@@ -22,9 +23,9 @@ use tss_esapi::structures::{
     SymmetricDefinitionObject,
 };
 use tss_esapi::traits::{Marshall, UnMarshall};
-use tss_esapi::{Context, Error, WrapperErrorKind};
 
-use super::{METHOD, Place, faults};
+use super::faults::{self, unexpected};
+use super::{METHOD, Place};
 
 /// A TPM, and the key in it below which is sealed. Dropping it flushes what it has put there: a TPM has room for three
 /// objects and three sessions.
@@ -232,8 +233,4 @@ fn sealed_public(policy: Digest, has_pin: bool) -> tss_esapi::Result<Public> {
         .with_keyed_hash_parameters(PublicKeyedHashParameters::new(KeyedHashScheme::Null))
         .with_keyed_hash_unique_identifier(Digest::default())
         .build()
-}
-
-fn unexpected() -> Error {
-    Error::WrapperError(WrapperErrorKind::InvalidParam)
 }

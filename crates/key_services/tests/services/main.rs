@@ -32,6 +32,9 @@
 //! | secret file that others can read | real | real | – | real | – | real |
 //! | URI with a mistake, or with a secret | needs no server | needs no server | needs no server | needs no server | needs no server | needs no server |
 //!
+//! A TPM's counter as freshness anchor, all with swtpm: a directory put back, the machine restarted, the TPM not there, the
+//! counter removed or half removed, a wrong or missing authorization of the owner, somebody else's index (`tpm/counter.rs`).
+//!
 //! The doubles: `pkcs11/double.c` is a module that passes everything on to SoftHSM but for the calls it is told to fail;
 //! `support/between.rs` stands before a server and passes on what it is not told to answer itself;
 //! `tpm/tap.rs` passes everything on and remembers it.

@@ -1,5 +1,6 @@
 //! Keys that a TPM 2.0 in software seals.
 
+mod counter;
 mod swtpm;
 mod tap;
 
