@@ -84,16 +84,12 @@ impl Cursor {
     #[inline]
     #[must_use]
     pub fn current(&self) -> Option<Entry<'_>> {
-        if !self.merged.is_on_entry() {
-            return None;
-        }
-        let value = match (self.merged.value(), &self.large) {
-            (EntryValue::Put(bytes), _) => bytes,
-            (_, Some(large)) => large,
+        match (self.merged.entry()?, &self.large) {
+            ((key, EntryValue::Put(bytes)), _) => Some((key, bytes)),
+            ((key, _), Some(large)) => Some((key, large)),
             // Its large value could not be read.
-            (_, None) => return None,
-        };
-        Some((self.merged.key(), value))
+            (_, None) => None,
+        }
     }
 
     fn go(

@@ -77,10 +77,7 @@ impl MergeCursor {
     #[inline]
     pub(crate) fn next(&mut self) -> Result<bool> {
         match self.place {
-            Place::On(Direction::Up) => self.guarded(|cursor| {
-                cursor.step(0, Direction::Up)?;
-                cursor.settle(Direction::Up)
-            }),
+            Place::On(Direction::Up) => self.guarded(|cursor| cursor.go_on(Direction::Up)),
             Place::On(Direction::Down) => {
                 let after = key_after(self.key());
                 self.place_all(Direction::Up, |source| source.seek(&after))
@@ -94,10 +91,7 @@ impl MergeCursor {
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<bool> {
         match self.place {
-            Place::On(Direction::Down) => self.guarded(|cursor| {
-                cursor.step(0, Direction::Down)?;
-                cursor.settle(Direction::Down)
-            }),
+            Place::On(Direction::Down) => self.guarded(|cursor| cursor.go_on(Direction::Down)),
             Place::On(Direction::Up) => {
                 let here = ZeroizingBytes::new(self.key().to_vec());
                 self.place_all(Direction::Down, |source| source.seek_back(&here))
@@ -149,6 +143,13 @@ impl MergeCursor {
     /// Whether the cursor stands on an entry.
     pub(crate) fn is_on_entry(&self) -> bool {
         matches!(self.place, Place::On(_))
+    }
+
+    /// The current entry: its key, and its value, which is `Put` or `Extent`.
+    #[inline]
+    pub(crate) fn entry(&self) -> Option<(&[u8], EntryValue<'_>)> {
+        let source = &self.sources[*self.order.first()?];
+        Some((source.key(), source.value()))
     }
 
     /// The key of the current entry; empty when the cursor stands on none.
@@ -204,16 +205,31 @@ impl MergeCursor {
         moved
     }
 
+    /// Leaves the current entry for the next.
+    #[inline]
+    fn go_on(&mut self, direction: Direction) -> Result<bool> {
+        // A tree that is the last source left has nothing hidden, and most scans are in one.
+        if let [only] = *self.order
+            && let Source::Tree(cursor) = &mut self.sources[only]
+        {
+            let moved = if direction == Direction::Up { cursor.next()? } else { cursor.prev()? };
+            if !moved {
+                self.order.clear();
+            } else if cursor.kind() == EntryKind::Put && !is_passed(&self.range, cursor.key(), direction) {
+                return Ok(true);
+            }
+        } else {
+            self.step(0, direction)?;
+        }
+        self.settle(direction)
+    }
+
     /// Finds the first entry from here on that is visible, and stands on it.
     #[inline]
     fn settle(&mut self, direction: Direction) -> Result<bool> {
         while let Some(&newest) = self.order.first() {
             let key = self.sources[newest].key();
-            let is_outside = match direction {
-                Direction::Up => self.range.ends_before(key),
-                Direction::Down => self.range.starts_after(key),
-            };
-            if is_outside {
+            if is_passed(&self.range, key, direction) {
                 break;
             }
             self.pass_hidden(newest, direction)?;
@@ -365,6 +381,15 @@ impl PendingCursor {
     fn stand_on(&mut self, index: Option<usize>) -> bool {
         self.index = index.unwrap_or(self.writes.len()).min(self.writes.len());
         self.index < self.writes.len()
+    }
+}
+
+/// Whether a walk that has come to `key` has left the range.
+#[inline]
+fn is_passed(range: &KeyRange, key: &[u8], direction: Direction) -> bool {
+    match direction {
+        Direction::Up => range.ends_before(key),
+        Direction::Down => range.starts_after(key),
     }
 }
 

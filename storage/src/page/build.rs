@@ -204,7 +204,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
-const fn varint_len(value: usize) -> usize {
+pub(super) const fn varint_len(value: usize) -> usize {
     let bits = usize::BITS - value.leading_zeros();
     if bits == 0 { 1 } else { bits.div_ceil(7) as usize }
 }

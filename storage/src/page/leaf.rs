@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::{Page, VALIDATED};
+use super::{Behind, Page, Place};
 use crate::bytes::{ByteReader, Malformed};
 
 use crate::ZeroizingBytes;
@@ -145,6 +145,12 @@ impl<'a> Leaf<'a> {
         self.page.key_into(index, key);
     }
 
+    /// As [`key_into`](Self::key_into), where `key` holds another key of this page.
+    #[inline]
+    pub(crate) fn other_key_into(&self, index: usize, key: &mut Vec<u8>) {
+        self.page.other_key_into(index, key);
+    }
+
     /// How the key at `index` compares to `key`.
     ///
     /// # Panics
@@ -160,7 +166,7 @@ impl<'a> Leaf<'a> {
     /// When `index` is not below `len()`.
     #[must_use]
     pub fn value(&self, index: usize) -> EntryValue<'a> {
-        read(&mut self.page.behind_key(index)).expect(VALIDATED)
+        self.value_at(self.value_place(index))
     }
 
     /// Where the value at `index` is; for whoever looks at it more than once.
@@ -169,10 +175,10 @@ impl<'a> Leaf<'a> {
     /// When `index` is not below `len()`.
     #[inline]
     pub(crate) fn value_place(&self, index: usize) -> ValuePlace {
-        let mut input = self.page.behind_key(index);
-        let value = read(&mut input).expect(VALIDATED);
-        let end = self.page.raw.len() - input.rest().len();
-        ValuePlace { kind: value.kind(), start: (end - value.bytes().len()) as u32, end: end as u32 }
+        let Place { suffix, suffix_len, behind } = self.page.places[index];
+        let Behind::Value(kind, before) = behind else { return ValuePlace::NONE };
+        let start = suffix + u32::from(suffix_len) + u32::from(before);
+        ValuePlace { kind, start, end: self.page.entry_end(index) }
     }
 
     /// The value at a place of this page.
@@ -196,11 +202,13 @@ impl ValuePlace {
 }
 
 /// Reads what stands behind an entry's key, to see that it is well formed.
-pub(super) fn check(input: &mut ByteReader<'_>) -> Result<(), Malformed> {
-    read(input).map(drop)
+pub(super) fn check(input: &mut ByteReader<'_>) -> Result<Behind, Malformed> {
+    let from = input.rest().len();
+    let value = read(input)?;
+    let len = from - input.rest().len();
+    Ok(Behind::Value(value.kind(), (len - value.bytes().len()) as u8))
 }
 
-#[inline]
 fn read<'a>(input: &mut ByteReader<'a>) -> Result<EntryValue<'a>, Malformed> {
     let kind = EntryKind::from_u8(input.u8("entry kind")?).ok_or(Malformed { what: "entry kind" })?;
     match kind {

@@ -15,8 +15,8 @@
 //! separates: no key in its subtree is smaller, every key in the subtrees before it is. Bit 0 of the flags says
 //! that the subtree holds extents.
 //!
-//! A page is checked once, when it is parsed; whatever is asked of it afterwards cannot fail. Where each entry begins
-//! and the first four bytes of each suffix are kept in memory only: they find a key fast, and would be wasted on disk.
+//! A page is checked once, when it is parsed; whatever is asked of it afterwards cannot fail. Where each entry and its value
+//! begin, and the first eight bytes of each suffix, are kept in memory only: they find a key fast, and would be wasted on disk.
 
 mod build;
 mod inner;
@@ -30,6 +30,7 @@ use zeroize::Zeroize;
 use crate::bytes::{ByteReader, Malformed};
 use crate::{ZeroizingBytes, pointer::BlockKind};
 
+use build::varint_len;
 pub(crate) use build::{PackedPage, PageBuilder};
 pub use inner::{Child, Inner};
 pub(crate) use leaf::ValuePlace;
@@ -43,8 +44,6 @@ const HEADER_LEN: usize = 8;
 
 /// Fewest bytes of an entry: an empty suffix and a delete.
 const MIN_ENTRY_LEN: usize = 2;
-
-const VALIDATED: &str = "the page was validated when it was parsed";
 
 /// A page in memory, decrypted, decompressed and checked. Wiped when dropped.
 pub struct Page {
@@ -63,6 +62,15 @@ pub struct Page {
 struct Place {
     suffix: u32,
     suffix_len: u16,
+    behind: Behind,
+}
+
+/// What stands behind the key of an entry.
+#[derive(Clone, Copy)]
+enum Behind {
+    Child,
+    /// What the entry says, and how many bytes say it before the value begins.
+    Value(EntryKind, u8),
 }
 
 impl Page {
@@ -97,13 +105,14 @@ impl Page {
             if !ascends || suffix.len() > MAX_KEY_LEN - usize::from(prefix_len) {
                 return Err(Malformed { what: "page key" });
             }
-            if level == 0 {
-                leaf::check(&mut input)?;
+            let behind = if level == 0 {
+                leaf::check(&mut input)?
             } else {
                 page.children.push(Child::decode(&mut input)?);
-            }
+                Behind::Child
+            };
             page.heads.push(head);
-            page.places.push(Place { suffix: start, suffix_len: suffix.len() as u16 });
+            page.places.push(Place { suffix: start, suffix_len: suffix.len() as u16, behind });
             previous = Some((head, suffix));
         }
         input.finish("page end")?;
@@ -147,22 +156,31 @@ impl Page {
         &self.raw[HEADER_LEN..HEADER_LEN + usize::from(self.prefix_len)]
     }
 
-    /// What stands behind the key of an entry.
+    /// Where an entry ends: where the next begins, with the length of its suffix in as few bytes as can be.
     #[inline]
-    fn behind_key(&self, index: usize) -> ByteReader<'_> {
-        let Place { suffix, suffix_len } = self.places[index];
-        ByteReader::new(&self.raw[suffix as usize + usize::from(suffix_len)..])
+    fn entry_end(&self, index: usize) -> u32 {
+        match self.places.get(index + 1) {
+            Some(next) => next.suffix - varint_len(next.suffix_len.into()) as u32,
+            None => self.raw.len() as u32,
+        }
     }
 
     #[inline]
     fn suffix(&self, index: usize) -> &[u8] {
-        let Place { suffix, suffix_len } = self.places[index];
+        let Place { suffix, suffix_len, .. } = self.places[index];
         &self.raw[suffix as usize..suffix as usize + usize::from(suffix_len)]
     }
 
     fn key_into(&self, index: usize, key: &mut Vec<u8>) {
         key.clear();
         key.extend_from_slice(self.prefix());
+        key.extend_from_slice(self.suffix(index));
+    }
+
+    /// As [`key_into`](Self::key_into), where `key` holds another key of this page.
+    #[inline]
+    fn other_key_into(&self, index: usize, key: &mut Vec<u8>) {
+        key.truncate(usize::from(self.prefix_len));
         key.extend_from_slice(self.suffix(index));
     }
 

@@ -184,6 +184,30 @@ fn longest_keys_and_long_values_fit() {
 }
 
 #[test]
+fn values_end_where_the_next_entry_begins_however_long_keys_and_values_are() {
+    let lengths = [0, 1, 127, 128, 300, 16_383, 16_384, 30_000];
+    let kinds = [EntryKind::Put, EntryKind::Delete, EntryKind::Extent, EntryKind::Versions];
+    let mut entries = BTreeMap::new();
+    for (place, len) in lengths.into_iter().enumerate() {
+        for (first, kind) in (0..).zip(kinds) {
+            let bytes = vec![first; lengths[(place + 3) % lengths.len()]];
+            let key = [&[place as u8, first][..], &vec![b'k'; len]].concat();
+            entries.insert(key, EntryValue::new(kind, &bytes).to_value());
+        }
+    }
+    let pages = leaves(&entries, 1 << 20);
+    assert_eq!(pages.len(), 1);
+    let page = parse(&pages[0]);
+    let leaf = page.leaf().expect("a leaf");
+    let mut key = Vec::new();
+    leaf.key_into(0, &mut key);
+    for (index, (expected, value)) in entries.iter().enumerate() {
+        leaf.other_key_into(index, &mut key);
+        assert_eq!((&key, leaf.value(index)), (expected, value.as_entry()));
+    }
+}
+
+#[test]
 fn what_does_not_fit_one_page_is_cut_in_halves() {
     let value = EntryValue::Put(&[0; 40]).to_value();
     let entries: BTreeMap<Vec<u8>, Value> = (0..24u8).map(|n| (vec![n], value.clone())).collect();

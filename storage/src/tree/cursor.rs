@@ -104,7 +104,7 @@ where
     #[inline]
     pub fn next(&mut self) -> Result<bool> {
         if self.index + 1 < self.leaf_len() {
-            return Ok(self.stand_on(self.index + 1));
+            return Ok(self.stand_beside(self.index + 1));
         }
         if self.leaf.is_some() { self.next_leaf() } else { Ok(false) }
     }
@@ -117,7 +117,7 @@ where
     pub fn prev(&mut self) -> Result<bool> {
         match self.index.checked_sub(1) {
             _ if self.leaf.is_none() => Ok(false),
-            Some(index) => Ok(self.stand_on(index)),
+            Some(index) => Ok(self.stand_beside(index)),
             None => self.previous_leaf(),
         }
     }
@@ -152,11 +152,22 @@ where
         self.value.kind
     }
 
-    #[inline]
     fn stand_on(&mut self, index: usize) -> bool {
         if let Some(page) = &self.leaf {
             let leaf = leaf_of(page);
             leaf.key_into(index, &mut self.key);
+            self.value = leaf.value_place(index);
+        }
+        self.index = index;
+        true
+    }
+
+    /// As [`stand_on`](Self::stand_on), within a leaf that the cursor stands in.
+    #[inline]
+    fn stand_beside(&mut self, index: usize) -> bool {
+        if let Some(page) = &self.leaf {
+            let leaf = leaf_of(page);
+            leaf.other_key_into(index, &mut self.key);
             self.value = leaf.value_place(index);
         }
         self.index = index;
