@@ -45,6 +45,10 @@ const MAX_AUTHORIZATION_LEN: usize = 32;
 /// The most steps that are counted, each of which the TPM may take a tenth of a second for; beyond, a counter is begun anew.
 const MAX_STEPS: u64 = 64;
 
+/// Who uses a TPM. What it did not do in time may go on, also when its database was closed and opened again meanwhile, and two
+/// that count at once would count too far.
+static TURN: Mutex<()> = Mutex::new(());
+
 const MAGIC: &[u8; 8] = b"LDBCOUNT";
 const BASE_LEN: usize = 40;
 const COUNTER_LEN: usize = 8;
@@ -87,9 +91,8 @@ struct Place {
     owner: Option<SecretPlace>,
     /// How many marks were given to be stored.
     given: AtomicU64,
-    /// Which of them was stored last. Locked while the TPM is used: one that did not answer in time may go on, and two that
-    /// count at once would count too far.
-    stored: Mutex<u64>,
+    /// Which of them was stored last.
+    stored: AtomicU64,
 }
 
 impl TpmCounter {
@@ -114,19 +117,19 @@ impl TpmCounter {
             handle,
             owner: uri.get("owner-source").map(SecretPlace::parse),
             given: AtomicU64::new(0),
-            stored: Mutex::new(0),
+            stored: AtomicU64::new(0),
         };
         Ok(Self { place: Arc::new(place), timeout: uri.timeout()? })
     }
 
     fn with_tpm<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Indexes<'_>, &mut u64) -> Result<T, CryptoError> + Send + 'static,
+        work: impl FnOnce(&mut Indexes<'_>) -> Result<T, CryptoError> + Send + 'static,
     ) -> io::Result<T> {
         let place = Arc::clone(&self.place);
         let done = self.place.name.within(self.timeout, move || {
-            let mut stored = place.stored.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut Indexes::connect(&place)?, &mut stored)
+            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut Indexes::connect(&place)?)
         });
         done.map_err(io::Error::other)
     }
@@ -134,14 +137,14 @@ impl TpmCounter {
 
 impl FreshnessAnchor for TpmCounter {
     fn load(&self) -> io::Result<Option<FreshnessMark>> {
-        self.with_tpm(|indexes, _| Ok(indexes.read()?.map(|counted| counted.mark())))
+        self.with_tpm(|indexes| Ok(indexes.read()?.map(|counted| counted.mark())))
     }
 
     fn store(&self, mark: &FreshnessMark) -> io::Result<()> {
         let (mark, number) = (*mark, self.place.given.fetch_add(1, Ordering::Relaxed) + 1);
-        self.with_tpm(move |indexes, stored| {
+        self.with_tpm(move |indexes| {
             // It waited for one that was late, and a newer one went first.
-            if number < *stored {
+            if number < indexes.place.stored.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let known = indexes.read()?.map(|counted| counted.mark());
@@ -151,7 +154,7 @@ impl FreshnessAnchor for TpmCounter {
                 // It is the first, or the database was put back on purpose, or is another.
                 _ => indexes.begin(&mark)?,
             }
-            *stored = number;
+            indexes.place.stored.store(number, Ordering::Relaxed);
             Ok(())
         })
     }
