@@ -78,6 +78,7 @@ fn check(root: &Path) -> Result<(), String> {
     };
     clippy(&["--all-targets"], "-A")?;
     clippy(&["--lib", "--bins", "--exclude", "xtask"], "-D")?;
+    threads::check_models(root)?;
     let doc = [&["doc", "--workspace", "--no-deps"], &services::FEATURES[..]].concat();
     cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     if env::args().any(|argument| argument == "--speed") { speed(root) } else { Ok(()) }
