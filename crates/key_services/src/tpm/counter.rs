@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lightning_db::{FreshnessAnchor, FreshnessMark, SequenceNumber};
-use lightning_db_crypto::{CryptoError, ProviderName, SecretPlace, ServiceUri, UriGrammar, Zeroizing};
+use lightning_db_crypto::{CryptoError, ProviderName, SecretPlace, ServiceUri, UriGrammar};
 use tss_esapi::attributes::NvIndexAttributesBuilder;
 use tss_esapi::constants::{NvIndexType, SessionType};
 use tss_esapi::handles::{NvIndexHandle, NvIndexTpmHandle, ObjectHandle, TpmHandle};
@@ -28,7 +28,7 @@ use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Auth, MaxNvBuffer, NvPublic, NvPublicBuilder, SymmetricDefinition};
 use tss_esapi::{Context, Error, TctiNameConf};
 
-use super::{faults, tcti_of};
+use super::{faults, handle_of, read_secret, tcti_of};
 
 const GRAMMAR: UriGrammar = UriGrammar {
     scheme: "tpm-counter",
@@ -40,8 +40,6 @@ const GRAMMAR: UriGrammar = UriGrammar {
 
 /// The handles that are left to the owner of a machine, but for the last, which has none behind it.
 const HANDLES: std::ops::Range<u32> = 0x0180_0000..0x01bf_ffff;
-/// What every TPM takes: the length of a SHA-256.
-const MAX_AUTHORIZATION_LEN: usize = 32;
 /// The most steps that are counted, each of which the TPM may take a tenth of a second for; beyond, a counter is begun anew.
 const MAX_STEPS: u64 = 64;
 
@@ -107,9 +105,10 @@ impl TpmCounter {
     /// [`CryptoError::InvalidKey`] if it is none, and where.
     pub fn from_uri(uri: &str) -> Result<Self, CryptoError> {
         let uri = ServiceUri::parse(&GRAMMAR, uri)?;
-        let number = uri.path().strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let reason = "the handle of an index of the owner is expected here (0x01800000 to 0x01bffffe)";
-        let handle = number.filter(|number| HANDLES.contains(number)).ok_or_else(|| uri.bad("", reason))?;
+        let handle = handle_of(uri.path())
+            .filter(|number| HANDLES.contains(number))
+            .ok_or_else(|| uri.bad("", reason))?;
         let (tcti, name) = tcti_of(&uri)?;
         let place = Place {
             name: ProviderName::new(format!("tpm-counter:{} at {name}", uri.path())),
@@ -269,7 +268,8 @@ impl<'a> Indexes<'a> {
 
     /// Gives the owner's authorization to whatever the owner is asked for from here on.
     fn authorize(&mut self) -> Result<(), CryptoError> {
-        let Some(owner) = self.place.owner()? else { return Ok(()) };
+        let owner = read_secret(self.place.owner.as_ref(), "an authorization")?;
+        let Some(owner) = owner else { return Ok(()) };
         self.asked("to take the owner's authorization", |indexes| {
             let owner = Auth::try_from(owner.as_bytes())?;
             indexes.context.tr_set_auth(ObjectHandle::Owner, owner)
@@ -355,18 +355,6 @@ impl<'a> Indexes<'a> {
 }
 
 impl Place {
-    fn owner(&self) -> Result<Option<Zeroizing<String>>, CryptoError> {
-        let Some(source) = &self.owner else { return Ok(None) };
-        let owner = source.read()?;
-        if owner.len() > MAX_AUTHORIZATION_LEN {
-            return Err(CryptoError::InvalidKey {
-                source_name: source.to_string(),
-                reason: format!("a TPM takes an authorization of at most {MAX_AUTHORIZATION_LEN} bytes"),
-            });
-        }
-        Ok(Some(owner))
-    }
-
     fn foreign(&self, handle: u32) -> CryptoError {
         self.name.unusable(format!(
             "what the TPM has at {handle:#010x} is no counter of a database: choose handles that nobody uses"
@@ -380,10 +368,7 @@ impl Place {
                 "the authorization of the TPM's owner is wrong or missing: see owner-source= ({reason})"
             ));
         }
-        match error {
-            Error::Tss2Error(_) if faults::is_of_the_way(error) => self.name.unreachable(reason),
-            _ => self.name.failed(reason),
-        }
+        if faults::is_of_the_way(error) { self.name.unreachable(reason) } else { self.name.failed(reason) }
     }
 }
 

@@ -38,7 +38,7 @@ const METHOD: u8 = 1;
 const DEVICE: &str = "device:/dev/tpmrm0";
 const TCTI_VARIABLE: &str = "TPM2TOOLS_TCTI";
 /// What every TPM takes: the length of a SHA-256.
-const MAX_PIN_LEN: usize = 32;
+const MAX_SECRET_LEN: usize = 32;
 
 /// Seals with a TPM 2.0.
 pub struct TpmProvider {
@@ -71,8 +71,7 @@ impl TpmProvider {
         let parent = match uri.path() {
             "" => None,
             path => {
-                let number = path.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                let handle = number.and_then(|number| PersistentTpmHandle::new(number).ok());
+                let handle = handle_of(path).and_then(|number| PersistentTpmHandle::new(number).ok());
                 let reason = "nothing, or the handle of a persistent key (0x81000001) is expected here";
                 Some(handle.ok_or_else(|| uri.bad("", reason))?)
             }
@@ -138,18 +137,11 @@ impl KeyProvider for TpmProvider {
 
 impl Place {
     fn read_pin(&self) -> Result<Option<Zeroizing<String>>, CryptoError> {
-        let Some(source) = &self.pin else { return Ok(None) };
-        let pin = source.read()?;
-        if pin.len() > MAX_PIN_LEN {
-            return Err(CryptoError::InvalidKey {
-                source_name: source.to_string(),
-                reason: format!("a TPM takes a PIN of at most {MAX_PIN_LEN} bytes"),
-            });
-        }
-        if self.refused_pin.is(&pin) {
+        let pin = read_secret(self.pin.as_ref(), "a PIN")?;
+        if pin.as_ref().is_some_and(|pin| self.refused_pin.is(pin)) {
             return Err(self.wrong_pin());
         }
-        Ok(Some(pin))
+        Ok(pin)
     }
 
     fn wrong_pin(&self) -> CryptoError {
@@ -165,6 +157,24 @@ impl Place {
         let pin = if self.pin.is_some() { "a PIN" } else { "no PIN" };
         format!("the TPM whose storage key is {}, with {pcrs} and {pin}", hex::encode(parent))
     }
+}
+
+/// A secret that is given to the TPM, and what it is in words; none where no place is named.
+fn read_secret(source: Option<&SecretPlace>, what: &str) -> Result<Option<Zeroizing<String>>, CryptoError> {
+    let Some(source) = source else { return Ok(None) };
+    let secret = source.read()?;
+    if secret.len() > MAX_SECRET_LEN {
+        return Err(CryptoError::InvalidKey {
+            source_name: source.to_string(),
+            reason: format!("a TPM takes {what} of at most {MAX_SECRET_LEN} bytes"),
+        });
+    }
+    Ok(Some(secret))
+}
+
+/// The number of a handle, as a URI writes it.
+fn handle_of(path: &str) -> Option<u32> {
+    u32::from_str_radix(path.strip_prefix("0x")?, 16).ok()
 }
 
 /// How to reach the TPM, and in words: what the URI says, else the environment, else the machine's own.
