@@ -11,6 +11,7 @@
 //! 32  counter u64
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,9 +44,9 @@ const HANDLES: std::ops::Range<u32> = 0x0180_0000..0x01bf_ffff;
 /// The most steps that are counted, each of which the TPM may take a tenth of a second for; beyond, a counter is begun anew.
 const MAX_STEPS: u64 = 64;
 
-/// Who uses a TPM. What it did not do in time may go on, also when its database was closed and opened again meanwhile, and two
-/// that count at once would count too far.
-static TURN: Mutex<()> = Mutex::new(());
+/// Who uses a counter, by how its TPM is reached and its handle. What it did not do in time may go on, also when its database
+/// was closed and opened again meanwhile, and two that count at once would count too far.
+static TURNS: Mutex<BTreeMap<(String, u32), Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
 const MAGIC: &[u8; 8] = b"LDBCOUNT";
 const BASE_LEN: usize = 40;
@@ -87,6 +88,7 @@ struct Place {
     tcti: TctiNameConf,
     handle: u32,
     owner: Option<SecretPlace>,
+    turn: Arc<Mutex<()>>,
     /// How many marks were given to be stored.
     given: AtomicU64,
     /// Which of them was stored last.
@@ -110,11 +112,14 @@ impl TpmCounter {
             .filter(|number| HANDLES.contains(number))
             .ok_or_else(|| uri.bad("", reason))?;
         let (tcti, name) = tcti_of(&uri)?;
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Arc::clone(turns.entry((name.clone(), handle)).or_default());
         let place = Place {
             name: ProviderName::new(format!("tpm-counter:{} at {name}", uri.path())),
             tcti,
             handle,
             owner: uri.get("owner-source").map(SecretPlace::parse),
+            turn,
             given: AtomicU64::new(0),
             stored: AtomicU64::new(0),
         };
@@ -127,7 +132,7 @@ impl TpmCounter {
     ) -> io::Result<T> {
         let place = Arc::clone(&self.place);
         let done = self.place.name.within(self.timeout, move || {
-            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = place.turn.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut Indexes::connect(&place)?)
         });
         done.map_err(io::Error::other)
