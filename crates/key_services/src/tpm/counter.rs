@@ -46,7 +46,10 @@ const MAX_STEPS: u64 = 64;
 
 /// Who uses a counter, by how its TPM is reached and its handle. What it did not do in time may go on, also when its database
 /// was closed and opened again meanwhile, and two that count at once would count too far.
-static TURNS: Mutex<BTreeMap<(String, u32), Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+static TURNS: Mutex<BTreeMap<(String, u32), Turn>> = Mutex::new(BTreeMap::new());
+
+/// Held by who uses the counter.
+type Turn = Arc<Mutex<()>>;
 
 const MAGIC: &[u8; 8] = b"LDBCOUNT";
 const BASE_LEN: usize = 40;
@@ -88,7 +91,7 @@ struct Place {
     tcti: TctiNameConf,
     handle: u32,
     owner: Option<SecretPlace>,
-    turn: Arc<Mutex<()>>,
+    turn: Turn,
     /// How many marks were given to be stored.
     given: AtomicU64,
     /// Which of them was stored last.
