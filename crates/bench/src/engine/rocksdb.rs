@@ -36,7 +36,9 @@ impl Rocks {
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         options.set_max_write_buffer_number(3);
         options.increase_parallelism(i32::try_from(BACKGROUND_THREADS)?);
-        let db = DB::open(&options, &settings.directory)?;
+        // By name, or the crate has no handle of it.
+        let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+        let db = DB::open_cf_with_opts(&options, &settings.directory, families)?;
         Ok(Self { db, cache_bytes: settings.cache_bytes, durability: settings.durability })
     }
 }
