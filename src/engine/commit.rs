@@ -140,7 +140,14 @@ impl Engine {
         self.throttle(ops)?;
         let is_large = ops.iter().any(|op| op.value_len() >= LARGE_VALUE_LEN as u64);
         let queue = &self.commits.queue;
-        let writer = if is_large { Some(queue.writer()) } else { queue.free_writer() };
+        let writer = if is_large {
+            Some(queue.writer())
+        } else if self.config.wal_sync_mode == WalSyncMode::Sync {
+            // Who takes the writer as it comes passes those who wait for it: with a sync in each turn, for long.
+            None
+        } else {
+            queue.free_writer()
+        };
         if let Some(mut writer) = writer {
             return self.lead(&mut writer, Some(Member::new(ops.to_vec(), validate)));
         }
