@@ -28,22 +28,30 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use lightning_db_storage::SequenceNumber;
-use lightning_db_sync::modelled::SwapOption;
-use lightning_db_sync::modelled::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use lightning_db_sync::modelled::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use lightning_db_sync::modelled::{Guard, SwapOption};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::budget::Room;
 use super::counter::Counter;
-use crate::key_bytes::KeyBytes;
-use crate::shared_bytes::{SharedBytes, heap_bytes};
+use super::prefetch::{LINE, prefetch};
+use super::record::{Record, key_of, memory_bytes, memory_bytes_of, new_record, value_of};
 
 /// Slots that a key may lie in.
-const WAYS: usize = 4;
+const WAYS: usize = 6;
+/// Cells for marks of keys that missed.
+const MISSED: usize = 4;
+/// Keys that are looked up together. Each holds what it found without counting a reference, for which a thread has eight
+/// places.
+pub(crate) const GROUP: usize = 8;
 /// The sets take at most one part in this many of the table's own memory; the rest is for records.
 const SETS_SHARE: usize = 2;
+/// A smaller table is of no use.
+const SETS_MIN: usize = 16;
 /// Sets come into being in blocks of this many, so that nobody waits for a large table to be laid out.
 const BLOCK: usize = 512;
 /// A record may take this share of the table's own memory for records, so that a few long ones do not drive out all
@@ -54,6 +62,8 @@ const SWEEP_PER_FILL: usize = 64;
 /// Of the records that others would have to go for, one in this many is let in. Who comes often comes in, and keys that
 /// are all alike and too many do not drive each other out at every read.
 const LET_IN: usize = 8;
+/// Cache lines of a record that are fetched ahead; of longer ones the processor notices by itself that they go on.
+const LINES_AHEAD: usize = 3;
 /// One commit more under way, and a change.
 const BEGUN: u64 = CHANGE + 1;
 /// One commit less under way, and a change.
@@ -79,42 +89,22 @@ pub(crate) struct HotRecords {
 }
 
 /// All that a key's lookup, ticket and commit look at, in two lines that are fetched together.
-#[repr(align(128))]
+#[repr(C, align(128))]
 #[derive(Default)]
 struct Set {
-    slots: [Slot; WAYS],
+    /// Emptied when the table is dropped, and then hold nothing that a destructor would have to free. Their own looks
+    /// for readers among all threads that ever were, also where they are empty: with a large table, a second's work.
+    records: [ManuallyDrop<SwapOption<Record>>; WAYS],
+    /// A part of the hash of each record's key: a hint that spares a look at the record.
+    tags: [AtomicU16; WAYS],
     stamps: [AtomicU64; WAYS],
     /// Of the keys that share a place, marks of the two that missed last: a record is admitted at its second miss. Two,
     /// so that two hot keys of one place do not keep each other out.
-    missed: [AtomicU32; WAYS],
+    missed: [AtomicU32; MISSED],
 }
 
-#[derive(Default)]
-struct Slot {
-    /// The tag of the record's key: a hint that spares a look at the record.
-    tag: AtomicU64,
-    /// Emptied when the table is dropped, and then holds nothing that a destructor would have to free. Its own looks
-    /// for readers among all threads that ever were, also where it is empty: with a large table, a second's work.
-    record: ManuallyDrop<SwapOption<Record>>,
-}
-
-struct Record {
-    key: KeyBytes,
-    /// `None`: the key is absent.
-    value: Option<SharedBytes>,
-    read_at: SequenceNumber,
-    stamp: u64,
-    used: AtomicBool,
-}
-
-/// A record that was found.
-#[derive(Debug)]
-pub(crate) struct HotHit {
-    /// The sequence number that the record was read at: the record holds for it and for all later ones up to now.
-    pub(crate) read_at: SequenceNumber,
-    /// `None`: the key is absent.
-    pub(crate) value: Option<SharedBytes>,
-}
+/// A record that was found. Holding it holds up nobody.
+pub(crate) struct HotHit(Guard<Option<Record>>);
 
 /// The right to fill in a record for one key, as long as no commit writes it meanwhile.
 #[derive(Debug)]
@@ -122,6 +112,14 @@ pub(crate) struct HotHit {
 pub(crate) struct FillTicket {
     place: Place,
     stamp: u64,
+}
+
+/// A write to one key by a commit under way.
+#[derive(Debug)]
+pub(crate) struct Write {
+    place: Place,
+    /// Whether there was a record that it replaces.
+    was_hot: bool,
 }
 
 /// What a table has done and holds.
@@ -137,7 +135,7 @@ pub(crate) struct HotStats {
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    tag: u64,
+    hash: u64,
     set: usize,
     /// Which of the set's stamps.
     way: usize,
@@ -148,7 +146,7 @@ impl HotRecords {
     /// of any use. `hash_seed` is random, so that nobody can choose keys that collide.
     pub(crate) fn new(bytes: usize, room: Arc<Room>, hash_seed: u64) -> Option<Self> {
         let sets = bytes / SETS_SHARE / size_of::<Set>();
-        if sets * WAYS < LONGEST_SHARE {
+        if sets < SETS_MIN {
             return None;
         }
         let sets = (sets + 1).next_power_of_two() / 2;
@@ -173,13 +171,50 @@ impl HotRecords {
 
     /// The newest committed value of `key`, if it is here. It answers a read of the latest state, and a snapshot at
     /// [`HotHit::read_at`] or above.
+    #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Option<HotHit> {
         let place = self.place(key);
-        let set = self.present(place.set / BLOCK).map(|block| &block[place.set % BLOCK]);
-        let found = set.and_then(|set| set.slots.iter().find_map(|slot| get_in(set, slot, place, key)));
+        let found = self.present_set(place).and_then(|set| {
+            set.records.iter().zip(&set.tags).find_map(|(record, tag)| {
+                let is_likely = tag.load(Ordering::Relaxed) == place.tag();
+                if is_likely { set.hit(record.load(), place, key) } else { None }
+            })
+        });
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.add(1);
         found
+    }
+
+    /// As [`get`](Self::get) for each of at most [`GROUP`] keys, but that a record may be overlooked. The memory that each
+    /// lies in is waited for together.
+    pub(crate) fn get_group<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> [Option<HotHit>; GROUP] {
+        let mut places = [None; GROUP];
+        for (place, key) in places.iter_mut().zip(keys.clone()) {
+            *place = Some(self.place_ahead(key));
+        }
+        let mut found = places.map(|place| {
+            let place = place?;
+            let set = self.present_set(place)?;
+            let way = set.tags.iter().position(|tag| tag.load(Ordering::Relaxed) == place.tag())?;
+            Some(set.records[way].load())
+        });
+        for record in found.iter().flatten().filter_map(|guard| guard.as_ref()) {
+            let begin = record.as_ptr().cast::<u8>();
+            (0..LINES_AHEAD).for_each(|line| prefetch(begin.wrapping_add(line * LINE)));
+        }
+        let mut hits = 0;
+        let mut group = [const { None }; GROUP];
+        for (((hit, record), place), key) in group.iter_mut().zip(&mut found).zip(places).zip(keys) {
+            let (Some(record), Some(place)) = (record.take(), place) else { continue };
+            *hit = self.present_set(place).and_then(|set| set.hit(record, place, key));
+            hits += u64::from(hit.is_some());
+        }
+        self.hits.add(hits);
+        self.misses.add(places.iter().flatten().count() as u64 - hits);
+        group
     }
 
     /// To be taken after a miss, and before the reader loads the version and the sequence number that it reads at.
@@ -205,41 +240,51 @@ impl HotRecords {
         value: Option<&[u8]>,
     ) {
         let FillTicket { place, stamp } = *ticket;
-        let bytes = Record::memory_bytes_of(key.len(), value.map(<[u8]>::len));
+        let bytes = memory_bytes_of(key.len(), value.map_or(0, <[u8]>::len));
         let set = self.set(place);
         if set.stamp(place) != stamp || bytes > self.own_capacity / LONGEST_SHARE || !self.reserve(bytes) {
             return;
         }
-        let record = Record {
-            key: KeyBytes::from(key),
-            value: value.map(SharedBytes::from),
-            read_at,
-            stamp,
-            used: AtomicBool::new(false),
+        let Some(record) = new_record(key, value, read_at, stamp) else {
+            self.record_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return;
         };
-        let slot = set.choose(place, key);
-        let replaced = slot.record.swap(Some(Arc::new(record)));
-        slot.tag.store(place.tag, Ordering::Relaxed);
+        let way = set.choose(place, key);
+        let replaced = set.records[way].swap(Some(record));
+        set.tags[way].store(place.tag(), Ordering::Relaxed);
         self.release(replaced);
     }
 
-    /// A commit that writes `key` is about to be published: what is here of it no longer counts.
-    pub(crate) fn pending(&self, key: &[u8]) {
-        let place = self.place(key);
+    /// A commit will write `key`: what of the table that concerns is fetched meanwhile.
+    #[inline]
+    pub(crate) fn announce(&self, key: &[u8]) -> Write {
+        Write { place: self.place_ahead(key), was_hot: false }
+    }
+
+    /// The commit is about to be published: what is here of the key no longer counts.
+    #[inline]
+    pub(crate) fn pending(&self, write: &mut Write) {
+        let place = write.place;
         let set = self.set(place);
         set.stamps[place.way].fetch_add(BEGUN, Ordering::AcqRel);
-        for slot in &set.slots {
-            if slot.tag.load(Ordering::Relaxed) == place.tag {
-                self.release(slot.record.swap(None));
+        for (record, tag) in set.records.iter().zip(&set.tags) {
+            if tag.load(Ordering::Relaxed) == place.tag() {
+                let removed = record.swap(None);
+                write.was_hot |= removed.is_some();
+                self.release(removed);
             }
         }
     }
 
-    /// The commit that [`HotRecords::pending`] was called for is published, or failed. Called as often as that was.
-    pub(crate) fn settled(&self, key: &[u8]) {
-        let place = self.place(key);
+    /// The commit that [`HotRecords::pending`] was called for is published, or failed. Called as often as that was. When
+    /// the key was hot, and no other commit of it is under way, it gives the right to fill in what the commit wrote.
+    #[inline]
+    pub(crate) fn settled(&self, write: &Write) -> Option<FillTicket> {
+        let place = write.place;
         let before = self.set(place).stamps[place.way].fetch_add(ENDED, Ordering::AcqRel);
         debug_assert!(before & UNDER_WAY > 0, "a commit settles what it made pending");
+        let stamp = before.wrapping_add(ENDED);
+        (write.was_hot && stamp & UNDER_WAY == 0).then_some(FillTicket { place, stamp })
     }
 
     /// As [`HotRecords::pending`] for every key there is.
@@ -281,14 +326,32 @@ impl HotRecords {
         HotStats { hits: self.hits.get(), misses: self.misses.get(), bytes }
     }
 
+    #[inline]
     fn place(&self, key: &[u8]) -> Place {
-        let tag = xxh3_64_with_seed(key, self.hash_seed);
-        Place { tag, set: (tag >> 32) as usize & (self.sets - 1), way: tag as usize % WAYS }
+        let hash = xxh3_64_with_seed(key, self.hash_seed);
+        let way = (hash & 0xffff_ffff) * WAYS as u64 >> 32;
+        Place { hash, set: (hash >> 32) as usize & (self.sets - 1), way: way as usize }
+    }
+
+    /// As [`place`](Self::place), and asks for what is there.
+    #[inline]
+    fn place_ahead(&self, key: &[u8]) -> Place {
+        let place = self.place(key);
+        if let Some(set) = self.present_set(place) {
+            prefetch(&raw const set.records);
+            prefetch(&raw const set.stamps);
+        }
+        place
     }
 
     /// Bytes that records may take now.
     fn capacity(&self) -> usize {
         self.own_capacity + self.room.free()
+    }
+
+    #[inline]
+    fn present_set(&self, place: Place) -> Option<&Set> {
+        self.present(place.set / BLOCK).map(|block| &block[place.set % BLOCK])
     }
 
     fn present(&self, block: usize) -> Option<&[Set]> {
@@ -304,8 +367,8 @@ impl HotRecords {
     }
 
     fn missed_before(&self, place: Place) -> bool {
-        let mark = (place.tag >> 48) as u32 | 1;
-        let cell = &self.set(place).missed[place.way];
+        let mark = u32::from(place.tag()) | 1;
+        let cell = &self.set(place).missed[place.hash as usize % MISSED];
         let marks = cell.load(Ordering::Relaxed);
         let known = marks & 0xffff == mark || marks >> 16 == mark;
         if !known {
@@ -326,15 +389,15 @@ impl HotRecords {
         false
     }
 
-    fn release(&self, record: Option<Arc<Record>>) {
+    fn release(&self, record: Option<Record>) {
         if let Some(record) = record {
-            self.record_bytes.fetch_sub(record.memory_bytes(), Ordering::AcqRel);
+            self.record_bytes.fetch_sub(memory_bytes(&record), Ordering::AcqRel);
         }
     }
 
     /// Drops records that were not used since the hand passed last, until `keep` bytes are left or `steps` are done.
     fn sweep(&self, keep: usize, steps: usize) -> bool {
-        self.sweep_where(keep, steps, |record| !record.used.swap(false, Ordering::Relaxed))
+        self.sweep_where(keep, steps, |record| !record.header.header.used.swap(false, Ordering::Relaxed))
     }
 
     /// As [`sweep`](Self::sweep), whatever is used or not.
@@ -350,9 +413,9 @@ impl HotRecords {
             let hand = self.hand.fetch_add(1, Ordering::Relaxed);
             let set = (hand / WAYS) & (self.sets - 1);
             let Some(block) = self.present(set / BLOCK) else { continue };
-            let slot = &block[set % BLOCK].slots[hand % WAYS];
-            if slot.record.load().as_ref().is_some_and(|record| goes(record)) {
-                self.release(slot.record.swap(None));
+            let slot = &block[set % BLOCK].records[hand % WAYS];
+            if slot.load().as_ref().is_some_and(&goes) {
+                self.release(slot.swap(None));
             }
         }
         self.record_bytes.load(Ordering::Acquire) <= keep
@@ -365,44 +428,68 @@ impl Set {
         self.stamps[place.way].load(Ordering::Acquire)
     }
 
+    /// What was loaded from a slot of the set, if it is a record of `key` that counts.
+    #[inline]
+    fn hit(&self, record: Guard<Option<Record>>, place: Place, key: &[u8]) -> Option<HotHit> {
+        let found = record.as_ref().filter(|found| key_of(found) == key)?;
+        let header = &found.header.header;
+        if header.stamp != self.stamp(place) {
+            return None;
+        }
+        if !header.used.load(Ordering::Relaxed) {
+            header.used.store(true, Ordering::Relaxed);
+        }
+        Some(HotHit(record))
+    }
+
     /// The slot to fill: one with the key, else an empty one, else one that was not used since it was looked at last.
-    fn choose(&self, place: Place, key: &[u8]) -> &Slot {
-        let slots = &self.slots;
+    fn choose(&self, place: Place, key: &[u8]) -> usize {
         // A tag that is not there yet leaves two records of one key, which agree or do not count.
-        let holds_key = |slot: &&Slot| {
-            slot.tag.load(Ordering::Relaxed) == place.tag
-                && slot.record.load().as_ref().is_some_and(|record| *record.key == *key)
+        let holds_key = |way: &usize| {
+            self.tags[*way].load(Ordering::Relaxed) == place.tag()
+                && self.records[*way].load().as_ref().is_some_and(|record| key_of(record) == key)
         };
-        let is_empty = |slot: &&Slot| slot.record.load().is_none();
-        let is_idle = |slot: &&Slot| {
-            slot.record.load().as_ref().is_none_or(|record| !record.used.swap(false, Ordering::Relaxed))
+        let is_empty = |way: &usize| self.records[*way].load().is_none();
+        let is_idle = |way: &usize| {
+            let record = self.records[*way].load();
+            record.as_ref().is_none_or(|record| !record.header.header.used.swap(false, Ordering::Relaxed))
         };
-        let first = (place.tag >> 16) as usize % WAYS;
-        let found = slots.iter().find(holds_key).or_else(|| slots.iter().find(is_empty));
-        found.or_else(|| slots.iter().find(is_idle)).unwrap_or(&slots[first])
+        let mut ways = 0..WAYS;
+        let found = ways.clone().find(holds_key).or_else(|| ways.clone().find(is_empty));
+        found.or_else(|| ways.find(is_idle)).unwrap_or((place.hash >> 16) as usize % WAYS)
     }
 }
 
-fn get_in(set: &Set, slot: &Slot, place: Place, key: &[u8]) -> Option<HotHit> {
-    if slot.tag.load(Ordering::Relaxed) != place.tag {
-        return None;
+impl Place {
+    fn tag(self) -> u16 {
+        (self.hash >> 16) as u16
     }
-    let record = slot.record.load();
-    let record = record.as_ref().filter(|record| *record.key == *key && record.stamp == set.stamp(place))?;
-    if !record.used.load(Ordering::Relaxed) {
-        record.used.store(true, Ordering::Relaxed);
-    }
-    Some(HotHit { read_at: record.read_at, value: record.value.clone() })
 }
 
-impl Record {
-    fn memory_bytes_of(key_len: usize, value_len: Option<usize>) -> usize {
-        let own = heap_bytes(2 * size_of::<usize>() + size_of::<Self>());
-        own + KeyBytes::heap_bytes_of(key_len) + value_len.map_or(0, SharedBytes::memory_bytes_of)
+impl HotHit {
+    /// The sequence number that the record was read at: the record holds for it and for all later ones up to now.
+    #[inline]
+    pub(crate) fn read_at(&self) -> SequenceNumber {
+        self.record().map_or(SequenceNumber(u64::MAX), |record| record.header.header.read_at)
     }
 
-    fn memory_bytes(&self) -> usize {
-        Self::memory_bytes_of(self.key.len(), self.value.as_deref().map(<[u8]>::len))
+    /// `None`: the key is absent.
+    #[inline]
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        value_of(self.record()?)
+    }
+
+    /// Always there: see [`Set::hit`].
+    #[inline]
+    fn record(&self) -> Option<&Record> {
+        self.0.deref().as_ref()
+    }
+}
+
+/// Shows the moment; never the bytes.
+impl fmt::Debug for HotHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HotHit").field("read_at", &self.read_at()).finish_non_exhaustive()
     }
 }
 
@@ -435,12 +522,12 @@ mod tests {
         let held = (0..table.blocks.len())
             .filter_map(|block| table.present(block))
             .flatten()
-            .flat_map(|set| &set.slots)
-            .find_map(|slot| slot.record.load().clone());
-        let record = Arc::downgrade(&held.expect("the record is there"));
-        assert_eq!(record.strong_count(), 1);
+            .flat_map(|set| &set.records)
+            .find_map(|record| record.load().clone());
+        let record = held.expect("the record is there");
+        assert_eq!(Record::strong_count(&record), 2);
         drop(table);
-        assert_eq!(record.strong_count(), 0);
+        assert_eq!(Record::strong_count(&record), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lightning_db_storage::SequenceNumber;
 use lightning_db_sync::RwLock;
 
 use super::budget::Room;
-use super::hot_records::{FillTicket, HotRecords};
+use super::hot_records::{FillTicket, HotRecords, Write};
 
 const MIB: usize = 1 << 20;
 
@@ -26,8 +26,15 @@ fn fill(table: &HotRecords, key: &[u8], at: u64, value: Option<&[u8]>) {
     table.fill(&ticket, key, SequenceNumber(at), value);
 }
 
+/// A commit that writes the key is about to be published.
+fn begin(table: &HotRecords, key: &[u8]) -> Write {
+    let mut write = table.announce(key);
+    table.pending(&mut write);
+    write
+}
+
 fn get(table: &HotRecords, key: &[u8]) -> Option<(u64, Option<Vec<u8>>)> {
-    table.get(key).map(|hit| (hit.read_at.0, hit.value.map(|value| value.to_vec())))
+    table.get(key).map(|hit| (hit.read_at().0, hit.value().map(<[u8]>::to_vec)))
 }
 
 /// A table without a free byte.
@@ -133,23 +140,37 @@ fn an_absent_key_is_a_record_too() {
 fn a_commit_ends_a_record_before_it_is_published() {
     let table = table();
     fill(&table, b"k", 5, Some(b"old"));
-    table.pending(b"k");
+    let write = begin(&table, b"k");
     assert_eq!(get(&table, b"k"), None);
-    table.settled(b"k");
+    drop(table.settled(&write));
     assert_eq!(get(&table, b"k"), None);
     fill(&table, b"k", 6, Some(b"new"));
     assert_eq!(get(&table, b"k"), Some((6, Some(b"new".to_vec()))));
 }
 
 #[test]
+fn a_commit_of_a_hot_key_may_fill_in_what_it_wrote() {
+    let table = table();
+    fill(&table, b"k", 5, Some(b"old"));
+    let write = begin(&table, b"k");
+    let ticket = table.settled(&write).expect("the key was hot, and nobody else writes it");
+    table.fill(&ticket, b"k", SequenceNumber(6), Some(b"new"));
+    assert_eq!(get(&table, b"k"), Some((6, Some(b"new".to_vec()))));
+    let write = begin(&table, b"k");
+    table.fill(&ticket, b"k", SequenceNumber(6), Some(b"late"));
+    assert_eq!(get(&table, b"k"), None, "the next commit has begun");
+    drop(table.settled(&write));
+}
+
+#[test]
 fn no_ticket_is_given_while_a_commit_is_under_way() {
     let table = table();
-    table.pending(b"k");
-    table.pending(b"k");
+    fill(&table, b"k", 5, Some(b"old"));
+    let (first, second) = (begin(&table, b"k"), begin(&table, b"k"));
     assert!(ticket(&table, b"k").is_none());
-    table.settled(b"k");
-    assert!(ticket(&table, b"k").is_none(), "another commit is still under way");
-    table.settled(b"k");
+    assert!(table.settled(&first).is_none(), "another commit is still under way");
+    assert!(ticket(&table, b"k").is_none());
+    assert!(table.settled(&second).is_none(), "it replaced nothing");
     assert!(ticket(&table, b"k").is_some());
 }
 
@@ -157,10 +178,10 @@ fn no_ticket_is_given_while_a_commit_is_under_way() {
 fn a_fill_that_began_before_a_commit_is_dropped() {
     let table = table();
     let early = ticket(&table, b"k").expect("no commit is under way");
-    table.pending(b"k");
+    let write = begin(&table, b"k");
     table.fill(&early, b"k", SequenceNumber(5), Some(b"old"));
     assert_eq!(get(&table, b"k"), None);
-    table.settled(b"k");
+    assert!(table.settled(&write).is_none(), "it replaced nothing");
     table.fill(&early, b"k", SequenceNumber(5), Some(b"old"));
     assert_eq!(get(&table, b"k"), None);
 }
@@ -245,12 +266,12 @@ fn check(store: &Store, table: &HotRecords, key: usize, random: u64) -> u64 {
     let (_, expected) = store.read(key, snapshot);
     if let Some(hit) = table.get(&name) {
         let value =
-            hit.value.map(|value| u64::from_be_bytes((*value).try_into().expect("values are numbers")));
-        if hit.read_at.0 <= snapshot {
-            assert_eq!(value, expected, "key {key} at {snapshot}, read at {}", hit.read_at);
+            hit.value().map(|value| u64::from_be_bytes(value.try_into().expect("values are numbers")));
+        if hit.read_at().0 <= snapshot {
+            assert_eq!(value, expected, "key {key} at {snapshot}, read at {}", hit.read_at());
         } else {
-            let (_, then) = store.read(key, hit.read_at.0);
-            assert_eq!(value, then, "key {key}, read at {}", hit.read_at);
+            let (_, then) = store.read(key, hit.read_at().0);
+            assert_eq!(value, then, "key {key}, read at {}", hit.read_at());
         }
         return 1;
     }
@@ -309,7 +330,7 @@ fn no_reader_gets_a_stale_record_after_publication() {
         for seq in 1..=COMMITS {
             let keys: Vec<usize> =
                 (0..1 + next(&mut random) % 3).map(|_| next(&mut random) as usize % KEYS).collect();
-            keys.iter().for_each(|key| table.pending(&key.to_be_bytes()));
+            let writes: Vec<Write> = keys.iter().map(|key| begin(&table, &key.to_be_bytes())).collect();
             for key in &keys {
                 let value = (!next(&mut random).is_multiple_of(4)).then_some(seq);
                 store.versions[*key].write().insert(seq, value);
@@ -317,7 +338,12 @@ fn no_reader_gets_a_stale_record_after_publication() {
             pause(&mut random);
             store.published.store(seq, Ordering::Release);
             pause(&mut random);
-            keys.iter().for_each(|key| table.settled(&key.to_be_bytes()));
+            for (key, write) in keys.iter().zip(&writes) {
+                let ticket = table.settled(write).filter(|_| keys.len() == 1);
+                if let (Some(ticket), Some(value)) = (ticket, store.read(*key, seq).1) {
+                    table.fill(&ticket, &key.to_be_bytes(), SequenceNumber(seq), Some(&value.to_be_bytes()));
+                }
+            }
         }
     });
     assert!(hits.into_inner() > 100, "the table was of use");

@@ -12,6 +12,8 @@ mod models;
 mod page_cache;
 #[cfg(test)]
 mod page_cache_tests;
+mod prefetch;
+mod record;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use lightning_db_storage::page::Page;
 use lightning_db_sync::modelled::Mutex;
 
 use budget::CacheBudget;
-pub(crate) use hot_records::{FillTicket, HotRecords};
+pub(crate) use hot_records::{FillTicket, GROUP, HotHit, HotRecords, Write};
 pub(crate) use page_cache::{Cached, PageCache, PageKey};
 
 /// The caches of one open database.

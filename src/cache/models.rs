@@ -20,16 +20,20 @@ impl OneKey {
     fn new() -> Arc<Self> {
         let table = HotRecords::laid_out(1, 1 << 20, Arc::default(), 7);
         // So that its block is there: how one comes into being is left to the standard library, which is not modelled.
-        table.pending(KEY);
-        table.settled(KEY);
+        let mut write = table.announce(KEY);
+        table.pending(&mut write);
+        assert!(table.settled(&write).is_none(), "nothing was there to be replaced");
         Arc::new(Self { table, published: AtomicU64::new(0) })
     }
 
     /// As the engine commits.
     fn commit(&self, sequence: u64) {
-        self.table.pending(KEY);
+        let mut write = self.table.announce(KEY);
+        self.table.pending(&mut write);
         self.published.store(sequence, Ordering::Release);
-        self.table.settled(KEY);
+        if let Some(ticket) = self.table.settled(&write) {
+            self.table.fill(&ticket, KEY, SequenceNumber(sequence), Some(&sequence.to_le_bytes()));
+        }
     }
 
     /// As the engine goes back to a checkpoint.
@@ -43,11 +47,11 @@ impl OneKey {
     fn read(&self) {
         let newest = self.published.load(Ordering::Acquire);
         if let Some(hit) = self.table.get(KEY) {
-            let bytes = hit.value.expect("the key is never absent");
-            let value = u64::from_le_bytes(bytes[..].try_into().expect("a number"));
+            let bytes = hit.value().expect("the key is never absent");
+            let value = u64::from_le_bytes(bytes.try_into().expect("a number"));
             assert!(value >= newest, "a stale hit: {value} after {newest} was published");
             // So a snapshot at `newest` takes the hit only where it is right.
-            assert_eq!(value, hit.read_at.0, "a record is what was read at its moment");
+            assert_eq!(value, hit.read_at().0, "a record is what was read at its moment");
             return;
         }
         let ticket = self.table.ticket(KEY);

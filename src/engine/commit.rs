@@ -23,7 +23,7 @@ use super::recent::CommitView;
 use super::values::{LARGE_VALUE_LEN, ValueLog};
 use super::version::Layer;
 use super::{Engine, reserve};
-use crate::cache::HotRecords;
+use crate::cache::Write;
 use crate::config::WalSyncMode;
 use crate::error::{Error, Result};
 use crate::memtable::MemValue;
@@ -67,6 +67,8 @@ struct Member<'a> {
     ticket: Option<Arc<Ticket>>,
     /// What goes into the memtable, once accepted.
     values: Vec<MemValue>,
+    /// For the hot records.
+    writes: Vec<Write>,
     sequence: SequenceNumber,
     time_micros: i64,
     outcome: Option<Result<SequenceNumber>>,
@@ -294,6 +296,9 @@ impl Engine {
                 Ok(values) => {
                     sequence = sequence.next();
                     (member.values, member.sequence) = (values, sequence);
+                    if let Some(hot) = &self.caches.hot_records {
+                        member.writes = member.ops.iter().map(|op| hot.announce(op.key)).collect();
+                    }
                     member.time_micros = self.ctx.clock.now_micros();
                     if track {
                         pending.extend(member.ops.iter().map(|op| (op.key.to_vec(), sequence)));
@@ -389,9 +394,12 @@ impl Engine {
         (done, None)
     }
 
+    /// No hot record may be filled with an old value between two moments: before a commit is visible, and after.
     fn apply(&self, layer: &Layer, members: &mut [&mut Member<'_>]) {
         let mut last = SequenceNumber::default();
-        self.each_hot(members, HotRecords::pending);
+        if let Some(hot) = &self.caches.hot_records {
+            members.iter_mut().flat_map(|member| &mut member.writes).for_each(|write| hot.pending(write));
+        }
         for member in members.iter_mut() {
             for (op, value) in member.ops.iter().zip(member.values.drain(..)) {
                 layer.memtable.insert(op.key, member.sequence, value);
@@ -401,13 +409,19 @@ impl Engine {
             last = member.sequence;
         }
         self.versions.publish(last);
-        self.each_hot(members, HotRecords::settled);
-    }
-
-    /// A hot record must not be filled with an old value between two moments: before a commit is visible, and after.
-    fn each_hot(&self, members: &[&mut Member<'_>], tell: fn(&HotRecords, &[u8])) {
-        if let Some(hot) = &self.caches.hot_records {
-            members.iter().flat_map(|member| &member.ops).for_each(|op| tell(hot, op.key));
+        let Some(hot) = &self.caches.hot_records else { return };
+        if let [Member { ops, writes, sequence, .. }] = members
+            && let ([op], [write]) = (&ops[..], &writes[..])
+        {
+            // The only write: with the writer held, no other can have become newer.
+            if let (Some(ticket), Some(value)) = (hot.settled(write), op.small_value()) {
+                hot.fill(&ticket, op.key, *sequence, Some(value));
+            }
+            return;
+        }
+        for write in members.iter().flat_map(|member| &member.writes) {
+            // Of several writes to one key it would have to be the last.
+            drop(hot.settled(write));
         }
     }
 
@@ -448,6 +462,7 @@ impl<'a> Member<'a> {
             validate,
             ticket: None,
             values: Vec::new(),
+            writes: Vec::new(),
             sequence: SequenceNumber::default(),
             time_micros: 0,
             outcome: None,

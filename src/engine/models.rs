@@ -22,16 +22,31 @@ fn lead(queue: &Commits, done: &mut Done, own: Option<u32>) -> Option<usize> {
         done.push(job);
         done.len() - 1
     });
-    for ticket in tickets {
+    for ticket in tickets.iter() {
         done.push(ticket.job);
         ticket.settle(done.len() - 1);
     }
     place
 }
 
-/// As the engine commits; `patient` is for a job that is too large to be copied.
-fn commit(queue: &Commits, job: u32, patient: bool) {
-    let writer = if patient { Some(queue.writer()) } else { queue.free_writer() };
+/// How a commit comes to be done.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By its own thread as soon as it can: the job is too large to be copied.
+    Patient,
+    /// By its own thread if the writer is free.
+    Hasty,
+    /// In turn with all that wait, as when each turn takes a sync.
+    InTurn,
+}
+
+/// As the engine commits.
+fn commit(queue: &Commits, job: u32, way: Way) {
+    let writer = match way {
+        Way::Patient => Some(queue.writer()),
+        Way::Hasty => queue.free_writer(),
+        Way::InTurn => None,
+    };
     let place = match writer {
         Some(mut done) => lead(queue, &mut done, Some(job)),
         None => queue.hand_over(job, |done| _ = lead(queue, done, None)),
@@ -42,21 +57,24 @@ fn commit(queue: &Commits, job: u32, patient: bool) {
 
 #[test]
 fn every_commit_is_done_once_and_has_its_own_outcome() {
-    bounded(|| {
-        let queue: Arc<Commits> = Arc::new(Queue::new(Vec::new()));
-        let run = |job: u32| {
-            let queue = Arc::clone(&queue);
-            thread::spawn(move || commit(&queue, job, job == 2))
-        };
-        let threads = [run(1), run(2)];
-        commit(&queue, 3, false);
-        for thread in threads {
-            thread.join().expect("a thread");
-        }
-        let mut done = queue.writer().clone();
-        done.sort_unstable();
-        assert_eq!(done, [1, 2, 3]);
-    });
+    use Way::{Hasty, InTurn, Patient};
+    for ways in [[Hasty, Patient, Hasty], [InTurn, Patient, InTurn], [InTurn, InTurn, Hasty]] {
+        bounded(move || {
+            let queue: Arc<Commits> = Arc::new(Queue::new(Vec::new()));
+            let run = |job: u32| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || commit(&queue, job, ways[job as usize]))
+            };
+            let threads = [run(1), run(2)];
+            commit(&queue, 0, ways[0]);
+            for thread in threads {
+                thread.join().expect("a thread");
+            }
+            let mut done = queue.writer().clone();
+            done.sort_unstable();
+            assert_eq!(done, [0, 1, 2]);
+        });
+    }
 }
 
 #[test]
@@ -65,10 +83,10 @@ fn commits_of_one_thread_stay_in_their_order() {
         let queue: Arc<Commits> = Arc::new(Queue::new(Vec::new()));
         let other = thread::spawn({
             let queue = Arc::clone(&queue);
-            move || [1, 2].into_iter().for_each(|job| commit(&queue, job, false))
+            move || [1, 2].into_iter().for_each(|job| commit(&queue, job, Way::InTurn))
         });
-        commit(&queue, 10, false);
-        commit(&queue, 11, false);
+        commit(&queue, 10, Way::Hasty);
+        commit(&queue, 11, Way::InTurn);
         other.join().expect("a thread");
         let done = queue.writer();
         let place = |job| done.iter().position(|known| *known == job);

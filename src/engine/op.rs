@@ -3,6 +3,7 @@
 use lightning_db_storage::page::MAX_KEY_LEN;
 
 use super::stored::StoredValue;
+use super::values::LARGE_VALUE_LEN;
 use crate::error::{Error, Result};
 use crate::shared_bytes::SharedBytes;
 
@@ -48,6 +49,16 @@ impl<'a> Op<'a> {
     /// Bytes of the value; 0 for a deletion.
     pub(super) fn value_len(&self) -> u64 {
         self.value.map_or(0, |value| value.len())
+    }
+
+    /// The value, if it is one that is kept beside its key.
+    pub(super) fn small_value(&self) -> Option<&[u8]> {
+        let bytes = match self.value? {
+            OpValue::Lent(bytes) => bytes,
+            OpValue::Shared(bytes) => bytes,
+            OpValue::Stored(_) => return None,
+        };
+        (bytes.len() < LARGE_VALUE_LEN).then_some(bytes)
     }
 
     /// Refuses keys and values beyond the limits.

@@ -68,7 +68,7 @@ impl<W, J, O> Queue<W, J, O> {
     /// there was no outcome.
     pub(super) fn hand_over(&self, job: J, lead: impl FnOnce(&mut W)) -> Option<O> {
         let state = State { outcome: None, has_ended: false, is_called: false };
-        let ticket = Arc::new(Ticket { job, state: Mutex::new(state), changed: Condvar::new() });
+        let ticket = Arc::new(Ticket { job, state: Mutex::new(state), changed: Condvar::default() });
         let mut waiting = self.waiting.lock();
         waiting.tickets.push(Arc::clone(&ticket));
         let is_led = std::mem::replace(&mut waiting.is_led, true);

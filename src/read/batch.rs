@@ -9,7 +9,7 @@ use lightning_db_storage::tree::{self, LeafHit};
 use super::pages::ViewPages;
 use super::point::{check_key, find_in_memory, of_leaf, of_memory};
 use super::{PinnedValue, Reader};
-use crate::cache::{FillTicket, HotRecords};
+use crate::cache::{FillTicket, GROUP, HotRecords};
 use crate::engine::{ReadView, Versions};
 use crate::error::Result;
 
@@ -73,15 +73,18 @@ impl Reader {
     ) -> Result<Vec<Wanted<'k>>> {
         let hot = self.caches().hot_records.as_ref();
         let mut wanted = Vec::new();
-        for (index, key) in keys.iter().enumerate() {
-            let key = key.as_ref();
-            if let Some(hit) = hot.and_then(|hot| hot.get(key)).filter(|hit| hit.read_at <= view.sequence) {
-                show(index, hit.value.as_deref());
-            } else if let Some(value) = find_in_memory(&view.version, view.sequence, key)? {
-                show(index, of_memory(&*view.version, value)?.as_deref());
-            } else {
-                let ticket = hot.filter(|_| latest.is_some()).and_then(|hot| hot.ticket(key));
-                wanted.push(Wanted { index, key, hash: key_hash(key), ticket, found: None });
+        for (begin, group) in (0..).step_by(GROUP).zip(keys.chunks(GROUP)) {
+            let group = group.iter().map(AsRef::as_ref);
+            let mut hits = hot.map_or_else(Default::default, |hot| hot.get_group(group.clone()));
+            for ((index, key), hit) in (begin..).zip(group).zip(&mut hits) {
+                if let Some(hit) = hit.take().filter(|hit| hit.read_at() <= view.sequence) {
+                    show(index, hit.value());
+                } else if let Some(value) = find_in_memory(&view.version, view.sequence, key)? {
+                    show(index, of_memory(&*view.version, value)?.as_deref());
+                } else {
+                    let ticket = hot.filter(|_| latest.is_some()).and_then(|hot| hot.ticket(key));
+                    wanted.push(Wanted { index, key, hash: key_hash(key), ticket, found: None });
+                }
             }
         }
         // A ticket asks for a sequence number that was chosen after it. If nothing was published since the view was

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use lightning_db_storage::tree::LeafHit;
 use lightning_db_storage::{ZeroizingBytes, page::EntryValue};
 
+use crate::cache::HotHit;
 use crate::shared_bytes::SharedBytes;
 
 /// A value, lent from where it is in memory: dereferences to its bytes.
@@ -15,12 +16,19 @@ use crate::shared_bytes::SharedBytes;
 pub struct PinnedValue(Held);
 
 enum Held {
+    Hot(HotHit),
     Shared(SharedBytes),
     Leaf(LeafHit),
     Owned(ZeroizingBytes),
 }
 
 impl PinnedValue {
+    /// The value of a hot record, which is none when the key is absent.
+    #[inline]
+    pub(super) fn hot(hit: HotHit) -> Option<Self> {
+        hit.value().is_some().then_some(Self(Held::Hot(hit)))
+    }
+
     pub(super) fn shared(bytes: SharedBytes) -> Self {
         Self(Held::Shared(bytes))
     }
@@ -50,6 +58,7 @@ impl Deref for PinnedValue {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
+            Held::Hot(hit) => hit.value().unwrap_or_default(),
             Held::Shared(bytes) => bytes,
             Held::Leaf(hit) => match hit.value() {
                 EntryValue::Put(bytes) => bytes,

@@ -27,7 +27,7 @@ impl Reader {
             return versions.with_view(|version, at| self.find(version, at, key));
         };
         if let Some(hit) = hot.get(key) {
-            return Ok(hit.value.map(PinnedValue::shared));
+            return Ok(PinnedValue::hot(hit));
         }
         // Before the view is taken: a commit that comes in between makes the ticket worthless.
         let ticket = hot.ticket(key);
@@ -54,7 +54,7 @@ impl Reader {
         check_key(key)?;
         match self.caches().hot_records.as_ref().and_then(|hot| hot.get(key)) {
             // What was read later may be newer than the moment asked for.
-            Some(hit) if hit.read_at <= at => Ok(hit.value.map(PinnedValue::shared)),
+            Some(hit) if hit.read_at() <= at => Ok(PinnedValue::hot(hit)),
             _ => self.find(version, at, key),
         }
     }

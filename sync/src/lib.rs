@@ -29,9 +29,13 @@ pub use stepped::{Swap, SwapOption, atomic};
 pub use time::Instant;
 #[cfg(not(feature = "simulation"))]
 pub use {
-    arc_swap::{ArcSwap as Swap, ArcSwapOption as SwapOption},
+    arc_swap::ArcSwap as Swap,
     std::{sync::atomic, time::Instant},
 };
+
+/// A shared pointer of type `P` that can be exchanged, or nothing.
+#[cfg(not(feature = "simulation"))]
+pub type SwapOption<P> = arc_swap::ArcSwapAny<Option<P>>;
 
 #[cfg(all(test, not(feature = "simulation")))]
 mod tests {

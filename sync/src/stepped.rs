@@ -4,7 +4,7 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapAny, Guard, RefCnt};
 
 use crate::simulation::in_task;
 
@@ -12,9 +12,8 @@ use crate::simulation::in_task;
 #[derive(Debug)]
 pub struct Swap<T>(ArcSwap<T>);
 
-/// A shared pointer that can be exchanged, or nothing.
-#[derive(Debug)]
-pub struct SwapOption<T>(ArcSwapOption<T>);
+/// A shared pointer of type `P` that can be exchanged, or nothing.
+pub struct SwapOption<P: RefCnt>(ArcSwapAny<Option<P>>);
 
 #[track_caller]
 fn step() {
@@ -59,23 +58,23 @@ impl<T> Swap<T> {
     }
 }
 
-impl<T> Default for SwapOption<T> {
+impl<P: RefCnt> Default for SwapOption<P> {
     fn default() -> Self {
-        Self(ArcSwapOption::empty())
+        Self(ArcSwapAny::new(None))
     }
 }
 
-impl<T> SwapOption<T> {
+impl<P: RefCnt> SwapOption<P> {
     /// What it points to, without counting a reference.
     #[track_caller]
-    pub fn load(&self) -> Guard<Option<Arc<T>>> {
+    pub fn load(&self) -> Guard<Option<P>> {
         step();
         self.0.load()
     }
 
     /// Lets it point to `next`, and returns what it pointed to.
     #[track_caller]
-    pub fn swap(&self, next: Option<Arc<T>>) -> Option<Arc<T>> {
+    pub fn swap(&self, next: Option<P>) -> Option<P> {
         step();
         self.0.swap(next)
     }
@@ -163,6 +162,6 @@ pub mod atomic {
         )* };
     }
 
-    stepped!(AtomicBool bool, AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
+    stepped!(AtomicBool bool, AtomicU8 u8, AtomicU16 u16, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
     counting!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }

@@ -167,7 +167,7 @@ pub struct Exchanged<P> {
 /// One that always points to something.
 pub type Swap<T> = Exchanged<Arc<T>>;
 /// One that may point to nothing.
-pub type SwapOption<T> = Exchanged<Option<Arc<T>>>;
+pub type SwapOption<P> = Exchanged<Option<P>>;
 
 /// What was loaded.
 pub struct Guard<P>(P);

@@ -17,7 +17,9 @@ pub use {
 #[cfg(lightning_db_models)]
 pub mod atomic {
     pub use super::explored::AtomicU64;
-    pub use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering,
+    };
 }
 
 #[cfg(not(lightning_db_models))]

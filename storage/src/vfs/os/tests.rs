@@ -142,3 +142,24 @@ mod unix {
         assert_eq!(full.write_all_at(b"x", 0).unwrap_err().kind(), ErrorKind::StorageFull);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_knows_that_it_is_another_process() {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, id};
+
+    let parent = OsVfs.process_id();
+    assert_eq!((parent, OsVfs.process_id()), (id(), id()));
+    let mut child = Command::new("true");
+    #[expect(unsafe_code, reason = "the one way to run something in a forked child")]
+    // SAFETY: what runs there asks for numbers, and neither locks nor allocates.
+    unsafe {
+        child.pre_exec(move || {
+            let own = OsVfs.process_id();
+            if own == id() && own != parent { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+        });
+    }
+    assert!(child.status().expect("the child knew").success());
+    assert_eq!(OsVfs.process_id(), parent);
+}
