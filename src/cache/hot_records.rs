@@ -329,7 +329,7 @@ impl HotRecords {
     #[inline]
     fn place(&self, key: &[u8]) -> Place {
         let hash = xxh3_64_with_seed(key, self.hash_seed);
-        let way = (hash & 0xffff_ffff) * WAYS as u64 >> 32;
+        let way = ((hash & 0xffff_ffff) * WAYS as u64) >> 32;
         Place { hash, set: (hash >> 32) as usize & (self.sets - 1), way: way as usize }
     }
 

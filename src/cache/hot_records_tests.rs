@@ -142,7 +142,7 @@ fn a_commit_ends_a_record_before_it_is_published() {
     fill(&table, b"k", 5, Some(b"old"));
     let write = begin(&table, b"k");
     assert_eq!(get(&table, b"k"), None);
-    drop(table.settled(&write));
+    _ = table.settled(&write);
     assert_eq!(get(&table, b"k"), None);
     fill(&table, b"k", 6, Some(b"new"));
     assert_eq!(get(&table, b"k"), Some((6, Some(b"new".to_vec()))));
@@ -159,7 +159,7 @@ fn a_commit_of_a_hot_key_may_fill_in_what_it_wrote() {
     let write = begin(&table, b"k");
     table.fill(&ticket, b"k", SequenceNumber(6), Some(b"late"));
     assert_eq!(get(&table, b"k"), None, "the next commit has begun");
-    drop(table.settled(&write));
+    _ = table.settled(&write);
 }
 
 #[test]

@@ -421,7 +421,7 @@ impl Engine {
         }
         for write in members.iter().flat_map(|member| &member.writes) {
             // Of several writes to one key it would have to be the last.
-            drop(hot.settled(write));
+            _ = hot.settled(write);
         }
     }
 
